@@ -1,0 +1,54 @@
+# Everything starts here. `make demo` and `make test` set up what they need, once.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test fast check bench clean help
+
+help:
+	@echo "make demo   the whole story on this machine: data, pretraining, fine-tuning, report (about 7 minutes)"
+	@echo "make test   lint, types and every test (about 12 minutes on 2 cores)"
+	@echo "make fast   the tests that start no Ray and no other ranks (under 2 minutes)"
+	@echo "make check  lint and types only"
+	@echo "make bench  measure, and rewrite benchmarks/RESULTS.md"
+
+# The stamp is newer than the two files that say what to install: a second call sets nothing up again.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	  sys.exit(0 if v >= (3, 11) else f"raytrain needs Python >= 3.11, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@echo "== setting up $(VENV): once, some minutes (PyTorch, Ray, DeepSpeed) =="
+	@began=$$(date +%s); set -e; \
+	  $(PYTHON) -m venv $(VENV); \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel ninja; \
+	  echo "   1/3 PyTorch"; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision numpy; \
+	  echo "   2/3 DeepSpeed"; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation deepspeed; \
+	  echo "   3/3 Ray and the rest"; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'; \
+	  echo "== set up in $$(( $$(date +%s) - began )) s =="
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/raytrain demo
+
+test: $(READY) check
+	@echo "== every test: about 12 minutes on 2 cores =="
+	$(BIN)/python -m pytest
+
+fast: $(READY)
+	$(BIN)/python -m pytest -m "not ray and not ranks"
+
+check: $(READY)
+	@echo "== lint and types =="
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out
