@@ -1,0 +1,21 @@
+"""What can go wrong with data, as one typed family.
+
+DataError            something on disk, in S3 or in a shard is not what it should be (exit code 1)
+└── DataUsageError   the caller asked for something that cannot be (exit code 2)
+
+Every message names the value, the limit and the knob. All are picklable, so they cross a Ray cluster whole.
+"""
+
+from typing import ClassVar
+
+
+class DataError(Exception):
+    """Data is missing, damaged or contradicts its manifest."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class DataUsageError(DataError):
+    """The request itself cannot be served, whatever the data."""
+
+    exit_code: ClassVar[int] = 2

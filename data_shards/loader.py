@@ -1,0 +1,187 @@
+"""Shards become batches: endless and exactly once per epoch for training, exactly once for evaluation.
+
+Every rank takes its own slots of each global batch, so all ranks make equal steps by construction and any
+number of ranks that divides the batch sees the same global batches. Images leave as uint8: normalising,
+erasing and mixing belong on the accelerator, and a quarter of the bytes has to go there.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_shards.augment import eval_image, sample_rng, train_image
+from data_shards.decode import UndecodableError, decode
+from data_shards.errors import DataError, DataUsageError
+from data_shards.order import Order, Rows
+from data_shards.prefetch import Span, prefetch
+from data_shards.reader import Reader, labels, read_jpeg
+from data_shards.shardset import ShardSet
+from data_shards.view import View
+
+__all__ = ["Batch", "eval_batches", "labels", "read_jpeg", "train_batches"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A micro-batch.
+
+    images    uint8 [b, 3, S, S]
+    labels    int64 [b]
+    slots     int64 [b], the global sample counter n in training, the index in the split in evaluation
+    replaced  images of the batch that no decoder reads
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    slots: torch.Tensor
+    replaced: int
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory; DataLoader calls it by this name."""
+        return Batch(
+            images=self.images.pin_memory(),
+            labels=self.labels.pin_memory(),
+            slots=self.slots.pin_memory(),
+            replaced=self.replaced,
+        )
+
+
+@dataclass(frozen=True)
+class _Training:
+    reader: Reader
+    order: Order
+    view: View
+
+    def __getitem__(self, span: Span) -> Batch | DataError:
+        try:
+            shards, rows = self.order.locate(*span)
+            slots = range(span[0], sum(span))
+            return _stack(slots, [self._sample(*place) for place in zip(slots, shards, rows, strict=True)])
+        except DataError as error:
+            return error
+
+    def _sample(self, n: int, shard: int, row: int) -> tuple[torch.Tensor, int, bool]:
+        """(image, label, replaced) of global sample n.
+
+        An image that no decoder reads is replaced by the next readable one of its shard, cyclically: a fixed
+        function of its place, so every number of ranks trains on the same.
+        """
+        samples = self.order.counts[shard]
+        for step in range(samples):
+            sample = self.reader.read(shard, (row + step) % samples)
+            try:
+                pixels = decode(sample.image)
+            except UndecodableError:
+                continue
+            return train_image(pixels, self.view, sample_rng(self.order.seed, n)), sample.label, step > 0
+        name = self.reader.split.shards[shard].name
+        raise DataError(f"none of the {samples} images of shard '{name}' can be decoded. Pack it again")
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    reader: Reader
+    rows: Rows
+    view: View
+
+    def __getitem__(self, span: Span) -> Batch | DataError:
+        try:
+            indices = range(span[0], sum(span))
+            shards, rows = self.rows.locate(np.arange(indices.start, indices.stop))
+            return _stack(indices, [self._sample(*place) for place in zip(shards, rows, strict=True)])
+        except DataError as error:
+            return error
+
+    def _sample(self, shard: int, row: int) -> tuple[torch.Tensor, int, bool]:
+        """(image, label, replaced). What no decoder reads is black: it keeps its label and counts once."""
+        sample = self.reader.read(shard, row)
+        try:
+            return eval_image(decode(sample.image), self.view), sample.label, False
+        except UndecodableError:
+            side = self.view.image_size
+            return torch.zeros(3, side, side, dtype=torch.uint8), sample.label, True
+
+
+def _stack(slots: range, samples: list[tuple[torch.Tensor, int, bool]]) -> Batch:
+    images, targets, replaced = zip(*samples, strict=True)
+    return Batch(
+        images=torch.stack(images),
+        labels=torch.tensor(targets),
+        slots=torch.arange(slots.start, slots.stop),
+        replaced=sum(replaced),
+    )
+
+
+def train_batches(
+    *,
+    url: str,
+    shardset: ShardSet,
+    split: str,
+    view: View,
+    seed: int,
+    global_batch: int,
+    micro_batch: int,
+    rank: int,
+    world: int,
+    samples_seen: int,
+    processes: int = 0,
+    cache: Path | None = None,
+) -> Generator[Batch]:
+    """Endless micro-batches of this rank, from the global batch that starts at slot `samples_seen`.
+
+    Of each global batch the rank takes slots [rank * b, (rank + 1) * b), b = global_batch / world, in
+    b / micro_batch micro-batches. `processes` decode beside the caller; with 0, one background thread does.
+    Close the generator to end them. DataUsageError on a batch that does not divide, DataError on damage.
+    """
+    chosen = shardset.split(split)
+    _check_division(global_batch, micro_batch, world)
+    if chosen.samples == 0:
+        raise DataUsageError(f"split '{split}' has no samples to train on")
+    order = Order([shard.samples for shard in chosen.shards], seed)
+    own = global_batch // world
+    starts = count(samples_seen + rank * own, global_batch)
+    spans = ((start + at, micro_batch) for start in starts for at in range(0, own, micro_batch))
+    return prefetch(
+        _Training(Reader(url, chosen, cache), order, view), spans, processes, remote=url.startswith("s3://")
+    )
+
+
+def eval_batches(
+    *,
+    url: str,
+    shardset: ShardSet,
+    split: str,
+    view: View,
+    batch_size: int,
+    rank: int,
+    world: int,
+    processes: int = 0,
+    cache: Path | None = None,
+) -> Generator[Batch]:
+    """The rank's contiguous part of the split, each sample once; parts differ by at most one sample.
+
+    The last batch may be smaller, and ranks may deliver different numbers of batches: gather at the end.
+    """
+    chosen = shardset.split(split)
+    first, end = chosen.samples * rank // world, chosen.samples * (rank + 1) // world
+    spans = ((start, min(batch_size, end - start)) for start in range(first, end, batch_size))
+    rows = Rows([shard.samples for shard in chosen.shards])
+    return prefetch(
+        _Evaluation(Reader(url, chosen, cache), rows, view), spans, processes, remote=url.startswith("s3://")
+    )
+
+
+def _check_division(global_batch: int, micro_batch: int, world: int) -> None:
+    """A global batch is a whole number of micro-batches on every rank."""
+    unit = world * micro_batch
+    if global_batch < 1 or global_batch % unit:
+        below = global_batch // unit * unit
+        choices = f"{below} or {below + unit}" if below > 0 else f"{unit}"
+        raise DataUsageError(
+            f"a global batch of {global_batch} does not divide into micro-batches of {micro_batch} "
+            f"on {world} ranks. Use a global batch of {choices}, or another micro-batch"
+        )

@@ -1,0 +1,248 @@
+"""Pack: a folder of images becomes a shard set, byte for byte the same whatever the workers or interruptions.
+
+The images are shuffled once, then cut into shards; each shard is one job and ends with a record beside its
+index. A run that finds records continues behind them. The manifest comes last, then the notes are removed.
+
+    plan.json  index/NAME.json     there while packing only
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from data_shards.errors import DataError, DataUsageError
+from data_shards.index import RECORD
+from data_shards.pool import run_jobs
+from data_shards.shard_writer import ShardJob, ShardRecord, put, write_shard
+from data_shards.shardset import MANIFEST, Packing, ShardSet, Split, Value, load_shardset
+from data_shards.sources import Source, read_source
+from data_shards.store import NotFoundError, Store, open_store
+
+PLAN = "plan.json"
+QUARANTINE = "quarantine.jsonl"
+
+
+class PackOptions(Value):
+    """What decides the bytes of a set (`workers` and `max_bad` do not)."""
+
+    name: str
+    seed: int = Field(0, ge=0)
+    samples_per_shard: PositiveInt = 1000
+    val_fraction: float = Field(0.1, ge=0, lt=1)
+
+
+class PackResult(Value):
+    """What packing did. `resumed` counts the images of shards that an earlier run had finished."""
+
+    shardset: ShardSet
+    quarantined: int
+    resumed: int
+    ignored: tuple[str, ...]
+    complete_before: bool = False
+
+
+class _Plan(Value):
+    """What is being packed here: another plan may not continue it."""
+
+    name: str
+    packing: Packing
+
+
+def pack(
+    root: Path,
+    out: str,
+    options: PackOptions,
+    workers: int,
+    max_bad: float,
+    on_shard: Callable[[int, int], None],
+) -> PackResult:
+    """Pack the images under `root` into a shard set at `out`; `on_shard(images, of)` is told of each shard.
+
+    A file that is no picture is left out and listed in quarantine.jsonl. More than `max_bad` (a fraction) of
+    all files, and more than one (which says little of the rest), is a DataError and no manifest is written.
+    Each worker holds one shard in memory.
+    """
+    _refuse_inside(root, out)
+    source = read_source(root, options.val_fraction)
+    packing = Packing(seed=options.seed, samples_per_shard=options.samples_per_shard, source=source.digest)
+    plan, store = _Plan(name=options.name, packing=packing), open_store(out)
+    finished = _finished(store, plan)
+    if finished is not None:
+        _remove_notes(store)
+        bad = len(store.read(QUARANTINE).splitlines())
+        return PackResult(
+            shardset=finished, quarantined=bad, resumed=0, ignored=source.ignored, complete_before=True
+        )
+    _claim(store, plan)
+    jobs = list(_jobs(root, out, source, plan))
+    records = _records(store)
+    resumed = sum(len(job.items) for job in jobs if job.name in records)
+    limit = max(1, int(max_bad * source.images))
+    _write_shards(jobs, records, workers, limit, on_shard, store)
+    shardset = _declare(store, plan, source, jobs, records)
+    bad = sum(len(record.quarantined) for record in records.values())
+    return PackResult(shardset=shardset, quarantined=bad, resumed=resumed, ignored=source.ignored)
+
+
+def _refuse_inside(root: Path, out: str) -> None:
+    inside = Path(out.removeprefix("file://")).resolve().is_relative_to(root.resolve())
+    if inside and not out.startswith("s3://"):
+        raise DataUsageError(f"--out {out} lies inside the source {root}: it would become a class of it")
+
+
+def _finished(store: Store, plan: _Plan) -> ShardSet | None:
+    """The set that is there, if it is the one that is asked for; DataUsageError if it is another one."""
+    try:
+        store.size(MANIFEST)
+    except NotFoundError:
+        return None
+    found = load_shardset(store.url)
+    _same_plan(store, _Plan(name=found.name, packing=found.packing), plan)
+    return found
+
+
+def _claim(store: Store, plan: _Plan) -> None:
+    """Write down what is packed here. DataUsageError where something else has begun, or lies there."""
+    try:
+        found = _Plan.model_validate_json(store.read(PLAN))
+    except NotFoundError:
+        if store.list("shards/"):
+            raise DataUsageError(
+                f"{store.url}/shards is not empty, and nothing says what it is: choose another --out"
+            ) from None
+        put(store, PLAN, plan.model_dump_json().encode())
+    else:
+        _same_plan(store, found, plan)
+
+
+def _same_plan(store: Store, found: _Plan, asked: _Plan) -> None:
+    there, here = ({"name": p.name, **p.packing.model_dump()} for p in (found, asked))
+    differences = [
+        f"{field} {there[field]} there, {here[field]} asked for"
+        for field in there
+        if there[field] != here[field]
+    ]
+    if differences:
+        raise DataUsageError(
+            f"{store.url} holds another set: {'; '.join(differences)}. "
+            "Choose another --out, or remove that one first"
+        )
+
+
+def shuffled(count: int, seed: int, split: int) -> list[int]:
+    """A permutation of range(count). By the raw words of Philox, whose stream numpy promises to keep."""
+    words = np.random.Philox(key=np.array([seed, split], np.uint64)).random_raw(count)
+    order: list[int] = np.argsort(words, kind="stable").tolist()
+    return order
+
+
+def _jobs(root: Path, out: str, source: Source, plan: _Plan) -> Iterator[ShardJob]:
+    cut = plan.packing.samples_per_shard
+    for number, (split, items) in enumerate(source.splits.items()):
+        order = shuffled(len(items), plan.packing.seed, number)
+        for shard, start in enumerate(range(0, len(items), cut)):
+            yield ShardJob(
+                root=root,
+                out=out,
+                split=split,
+                name=f"{split}-{shard:05d}",
+                classes=source.classes,
+                items=[items[position] for position in order[start : start + cut]],
+            )
+
+
+def _records(store: Store) -> dict[str, ShardRecord]:
+    """The shards that an earlier run has finished: record, tar and index are there and fit together."""
+    records = {}
+    for key in store.list("index/"):
+        if key.endswith(".json"):
+            record = ShardRecord.model_validate_json(store.read(key))
+            if _whole(store, record):
+                records[record.shard.name] = record
+    return records
+
+
+def _whole(store: Store, record: ShardRecord) -> bool:
+    shard = record.shard
+    if not shard.samples:
+        return True
+    try:
+        tar, index = store.size(f"shards/{shard.name}.tar"), store.size(f"index/{shard.name}.idx")
+    except NotFoundError:
+        return False
+    return tar == shard.bytes and index == shard.samples * RECORD.itemsize
+
+
+def _write_shards(
+    jobs: list[ShardJob],
+    records: dict[str, ShardRecord],
+    workers: int,
+    limit: int,
+    on_shard: Callable[[int, int], None],
+    store: Store,
+) -> None:
+    """Write the shards that have no record yet, into `records`. DataError above `limit` bad files."""
+    sizes = {job.name: len(job.items) for job in jobs}
+    images = sum(sizes.values())
+    on_shard(sum(sizes[name] for name in records), images)
+    missing = [job for job in jobs if job.name not in records]
+    with closing(run_jobs(write_shard, missing, min(workers, len(missing) or 1), "webdataset")) as written:
+        _refuse_too_many(jobs, records, limit, images, store)
+        for record in written:
+            records[record.shard.name] = record
+            on_shard(sizes[record.shard.name], images)
+            _refuse_too_many(jobs, records, limit, images, store)
+
+
+def _refuse_too_many(
+    jobs: list[ShardJob], records: dict[str, ShardRecord], limit: int, images: int, store: Store
+) -> None:
+    bad = [line for record in records.values() for line in record.quarantined]
+    if len(bad) > limit:
+        _write_quarantine(store, jobs, records)
+        raise DataError(
+            f"{len(bad)} of {images} files are no pictures, {bad[0].file} among them ({bad[0].reason}); "
+            f"the limit is {limit}. {store.url}/{QUARANTINE} lists those found so far. If they may be left "
+            "out, run the same command with a higher --max-bad (a fraction of all files): it continues"
+        )
+
+
+def _write_quarantine(store: Store, jobs: list[ShardJob], records: dict[str, ShardRecord]) -> None:
+    found = [line for job in jobs if job.name in records for line in records[job.name].quarantined]
+    put(store, QUARANTINE, "".join(f"{line.model_dump_json()}\n" for line in found).encode())
+
+
+def _declare(
+    store: Store, plan: _Plan, source: Source, jobs: list[ShardJob], records: dict[str, ShardRecord]
+) -> ShardSet:
+    """Write the manifest: from here on the set is complete."""
+    _write_quarantine(store, jobs, records)
+    splits = {}
+    for split, items in source.splits.items():
+        counts = Counter(source.classes[item.label] for item in items)
+        mine = [records[job.name] for job in jobs if job.split == split]
+        counts.subtract(line.wnid for record in mine for line in record.quarantined)
+        splits[split] = Split(
+            shards=tuple(record.shard for record in mine if record.shard.samples),
+            class_counts=tuple(counts[wnid] for wnid in source.classes),
+        )
+    if 0 in splits["train"].class_counts:
+        empty = source.classes[splits["train"].class_counts.index(0)]
+        raise DataError(
+            f"no file of class {empty} is a picture: see {store.url}/{QUARANTINE}, or remove the class"
+        )
+    shardset = ShardSet(name=plan.name, classes=source.classes, splits=splits, packing=plan.packing)
+    put(store, MANIFEST, shardset.model_dump_json(indent=1).encode())
+    _remove_notes(store)
+    return shardset
+
+
+def _remove_notes(store: Store) -> None:
+    for key in store.list("index/"):
+        if key.endswith(".json"):
+            store.delete(key)
+    store.delete(PLAN)

@@ -1,0 +1,115 @@
+"""One sample is one read: the index says where it is, a checksum says that it still is what was packed."""
+
+import hashlib
+import mmap
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data_shards.cache import Cache
+from data_shards.errors import DataError, DataUsageError
+from data_shards.index import RECORD, TAR_BLOCK, Index, decode_index
+from data_shards.order import Ints, Rows
+from data_shards.shardset import Shard, ShardSet, Split
+from data_shards.store import open_store
+
+OPEN_SHARDS = 2048
+"""Shards kept open: the widest default order mixes 256 streams x 4 shards, twice that at a block's edge."""
+
+
+class Sample(NamedTuple):
+    """An encoded image, checked, and its label."""
+
+    image: bytes
+    label: int
+
+
+class _Open(NamedTuple):
+    records: Index
+    tar: mmap.mmap
+
+
+class Reader:
+    """Reads samples of one split. Opens shards as they are needed; picklable while none is open."""
+
+    def __init__(self, url: str, split: Split, cache: Path | None = None) -> None:
+        """`cache` is the folder for shards that come from S3."""
+        self.split = split
+        self._url = url
+        self._cache = Cache(url, cache)
+        self._open: dict[int, _Open] = {}
+
+    def read(self, shard: int, row: int) -> Sample:
+        """Sample `row` of shard number `shard` of the split. DataError if it was damaged since packing."""
+        opened = self._opened(shard)
+        return _checked(opened.tar, 0, opened.records[row], f"{self._url}/{_tar(self.split.shards[shard])}")
+
+    def _opened(self, number: int) -> _Open:
+        if number not in self._open:
+            if len(self._open) >= OPEN_SHARDS:
+                del self._open[next(iter(self._open))]
+            self._open[number] = self._map(self.split.shards[number])
+        return self._open[number]
+
+    def _map(self, shard: Shard) -> _Open:
+        idx = self._cache.path(_idx(shard), shard.samples * RECORD.itemsize, shard.index_sha256)
+        index = _verified_index(idx.read_bytes(), shard, self._url)
+        tar = self._cache.path(_tar(shard), shard.bytes, shard.sha256)
+        with tar.open("rb") as file:
+            return _Open(index, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def read_jpeg(url: str, shardset: ShardSet, split: str, index: int) -> bytes:
+    """The original file of sample `index` of the split, by two small reads and no download of its shard."""
+    chosen = shardset.split(split)
+    if not 0 <= index < chosen.samples:
+        raise DataUsageError(f"split '{split}' has no sample {index}: it has 0 to {chosen.samples - 1}")
+    (number,), (row,) = Rows([shard.samples for shard in chosen.shards]).locate(np.array([index]))
+    shard = chosen.shards[number]
+    store = open_store(url)
+    record = _verified_index(store.read(_idx(shard)), shard, url)[row]
+    start = int(record["block"]) * TAR_BLOCK
+    image = store.read(_tar(shard), start, int(record["size"]))
+    return _checked(image, start, record, f"{url}/{_tar(shard)}").image
+
+
+def labels(url: str, shardset: ShardSet, split: str) -> Ints:
+    """int64 [samples]: the labels of the split, in the order that evaluation numbers them."""
+    store = open_store(url)
+    shards = shardset.split(split).shards
+    parts = [_verified_index(store.read(_idx(shard)), shard, url)["label"] for shard in shards]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def _tar(shard: Shard) -> str:
+    return f"shards/{shard.name}.tar"
+
+
+def _idx(shard: Shard) -> str:
+    return f"index/{shard.name}.idx"
+
+
+def _verified_index(raw: bytes, shard: Shard, url: str) -> Index:
+    """The records, if `raw` is what the manifest says."""
+    digest = hashlib.sha256(raw).hexdigest()
+    if digest != shard.index_sha256:
+        raise DataError(
+            f"{url}/{_idx(shard)} is damaged: its sha256 is {digest} and the manifest says "
+            f"{shard.index_sha256}. `raytrain data verify` lists all such files"
+        )
+    return decode_index(raw)
+
+
+def _checked(source: mmap.mmap | bytes, base: int, record: np.void, name: str) -> Sample:
+    """The record's image out of `source`, which begins at byte `base` of the tar called `name`."""
+    start, size = int(record["block"]) * TAR_BLOCK, int(record["size"])
+    image = source[start - base : start - base + size]
+    crc32 = zlib.crc32(image)
+    if crc32 != record["crc32"]:
+        raise DataError(
+            f"{name} is damaged at byte {start}: the image there has crc32 {crc32:08x} and the index says "
+            f"{int(record['crc32']):08x}. `raytrain data verify` lists all damaged shards; pack them again"
+        )
+    return Sample(image, int(record["label"]))

@@ -1,0 +1,124 @@
+"""A directory as a store: whole files only, durable when `write` returns."""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from data_shards.errors import DataError, DataUsageError
+from data_shards.store.base import NotFoundError
+
+ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
+class LocalStore:
+    """Keys are paths under `root`. A write goes to a hidden file beside its target and is renamed over it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = str(root)
+
+    def list(self, prefix: str) -> list[str]:
+        """All keys that start with `prefix`, sorted. Hidden files (unfinished writes) are left out."""
+        top = self.root / prefix.rpartition("/")[0]
+        keys = (
+            (Path(folder) / name).relative_to(self.root).as_posix()
+            for folder, _, names in os.walk(top)
+            for name in names
+            if not name.startswith(".")
+        )
+        return sorted(key for key in keys if key.startswith(prefix))
+
+    def size(self, key: str) -> int:
+        """The file's size in bytes. Raises NotFoundError."""
+        path = self._path(key)
+        if not path.is_file():
+            raise NotFoundError(f"no file {path}")
+        return path.stat().st_size
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """`length` bytes from `start`, or all that follow. Raises NotFoundError."""
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read() if length is None else file.read(length)
+        except ABSENT:
+            raise NotFoundError(f"no file {path}") from None
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from None
+
+    def write(self, key: str, content: bytes | Path) -> None:
+        """Put the bytes, or the file's bytes, under `key` in one step; durable when it returns."""
+        path = self._path(key)
+        needed = len(content) if isinstance(content, bytes) else content.stat().st_size
+        with space_for(path, needed):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+            try:
+                with os.fdopen(draft, "wb") as file:
+                    _fill(file, content)
+                    os.fchmod(
+                        file.fileno(), 0o644
+                    )  # a draft's 0600 would hide shards and reports from others
+                os.replace(name, path)
+            except BaseException:
+                Path(name).unlink()
+                raise
+            _sync_directory(path.parent)
+
+    def delete(self, key: str) -> None:
+        """Remove `key`, what a killed write of it left behind, and its folder if that was the last file in it."""
+        path = self._path(key)
+        for draft in path.parent.glob(f".{path.name}.*.tmp"):
+            draft.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        if path.parent != self.root:
+            with contextlib.suppress(OSError):  # not empty, or gone
+                path.parent.rmdir()
+
+    def _path(self, key: str) -> Path:
+        """The file of a key. Keys are untrusted (they come from manifests): none may leave the root."""
+        parts = PurePosixPath(key).parts
+        if not parts or ".." in parts or key.startswith("/") or "\0" in key:
+            raise DataUsageError(f"'{key}' is no key of {self.root}: keys are relative paths without '..'")
+        return self.root / key
+
+
+@contextlib.contextmanager
+def space_for(path: Path, needed: int) -> Iterator[None]:
+    """Turn what the operating system says while `needed` bytes are written to `path` into a DataError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"cannot write {path}: {error.strerror}") from None
+        free = shutil.disk_usage(next(p for p in path.parents if p.is_dir())).free
+        raise DataError(
+            f"the disk is full: {path} needs {needed:,} bytes and {free:,} are free. "
+            "Make room there and run the same command again: it continues where it stopped"
+        ) from None
+
+
+def _fill(file: BinaryIO, content: bytes | Path) -> None:
+    """Write all of `content` and force it to the disk."""
+    if isinstance(content, Path):
+        with content.open("rb") as source:
+            shutil.copyfileobj(source, file, 1 << 20)
+    else:
+        file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    """A rename is durable only when its directory is on the disk too."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,51 @@
+"""For all rooms: golden files, and a disk that is soon full.
+
+Golden files are texts that a person has read and accepted, under tests/golden/. `pytest --accept` rewrites them.
+"""
+
+import difflib
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--accept", action="store_true", help="Rewrite the golden files that differ.")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """A function that compares a text with tests/golden/<path>, to the last character."""
+
+    def compare(path: str, text: str) -> None:
+        file = GOLDEN / path
+        before = file.read_text() if file.exists() else ""
+        if text == before:
+            return
+        if request.config.getoption("--accept"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            return
+        lines = difflib.unified_diff(
+            before.splitlines(), text.splitlines(), f"golden/{path}", "now", lineterm="", n=2
+        )
+        accept = f"pytest {request.node.nodeid.split('[')[0]} --accept"
+        pytest.fail("\n".join([*lines, f"\nIf this is right: {accept}"]), pytrace=False)
+
+    return compare
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", mount], capture_output=True)
+    if made.returncode:
+        pytest.skip(f"cannot mount a small file system: {made.stderr.decode().strip()}")
+    yield mount
+    subprocess.run(["umount", mount], check=True)
