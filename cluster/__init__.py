@@ -1,0 +1,1 @@
+"""Where a job runs: fleets, submission, preflight. Knows machines, nothing of training."""

@@ -1,0 +1,68 @@
+"""Connecting to Ray: a running cluster, or one on this machine for the time of a command."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from cluster.errors import ClusterError
+
+
+@contextmanager
+def connected(address: str | None, environment: dict[str, str]) -> Iterator[None]:
+    """Be connected to the cluster at `address`, to RAY_ADDRESS's (a submitted job's own), or to a new local one.
+
+    `environment` is set for every process of this job. A connection that exists already is used and kept.
+    Raises ClusterError where nothing answers.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "120")
+    os.environ.update(environment)  # Ray Train hands the driver's own RAY_TRAIN_* settings to its controller
+    try:
+        ray.init(
+            address=target,
+            runtime_env={"env_vars": environment},
+            log_to_driver=False,
+            logging_level="ERROR",
+            **({"include_dashboard": False} if target == "local" else {}),
+        )
+    except ConnectionError as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {target}: {error}. Start one, or leave --address away"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_room(workers: int, cpus: int, gpu: bool) -> None:
+    """Refuse at once what the cluster can never hold; Ray alone would wait for ever. Raises ClusterError."""
+    fits = room(cpus, gpu)
+    if fits >= workers:
+        return
+    nodes = _nodes()
+    have = ", ".join(f"{node.get('CPU', 0):g} CPU + {node.get('GPU', 0):g} GPU" for node in nodes)
+    need = f"{cpus} CPU" + (" + 1 GPU" if gpu else "")
+    raise ClusterError(
+        f"{workers} workers of {need} each do not fit: the cluster has {len(nodes)} node(s) ({have}), room for {fits}. "
+        f"Use --workers {max(fits, 1)}, fewer cpus_per_worker in the fleet, or a larger cluster"
+    )
+
+
+def room(cpus: int, gpu: bool) -> int:
+    """How many workers of `cpus` CPUs, and a GPU each where `gpu`, the whole cluster holds when it is empty."""
+    return sum(_fit(node, cpus, gpu) for node in _nodes())
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _fit(node: dict[str, float], cpus: int, gpu: bool) -> int:
+    by_cpu = int(node.get("CPU", 0) // cpus)
+    return min(by_cpu, int(node.get("GPU", 0))) if gpu else by_cpu

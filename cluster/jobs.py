@@ -1,0 +1,182 @@
+"""Jobs: a `raytrain` command on a running Ray cluster, through the Ray Jobs API of its head node.
+
+Ray reads the token itself: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, else the file RAY_AUTH_TOKEN_PATH, else
+~/.ray/auth_token.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from cluster.errors import ClusterError, ClusterUsageError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
+
+NAME = re.compile(r"[a-z0-9._-]{1,64}")
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+class Submission(BaseModel):
+    """What is sent to the cluster: a job's id, its shell command, and the folder it runs in there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    entrypoint: str
+    working_dir: str | None
+    address: str
+
+    @property
+    def command(self) -> str:
+        """The `ray job submit` command that does the same."""
+        folder = ["--working-dir", self.working_dir] if self.working_dir else []
+        head = ["ray", "job", "submit", "--no-wait", "--address", self.address, "--submission-id", self.id]
+        return f"{shlex.join([*head, *folder, '--'])} {self.entrypoint}"
+
+
+class JobState(BaseModel):
+    """What the cluster says of a job; times are seconds since 1970, None where there is none yet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    status: str
+    message: str
+    entrypoint: str
+    started: float | None
+    ended: float | None
+    exit_code: int | None
+
+    @property
+    def line(self) -> str:
+        """The state in one line: Ray's message goes on with the end of the log."""
+        return f"{self.id}  {self.status}  {self.message.partition(', last available logs')[0]}"
+
+
+def submission(
+    arguments: Sequence[str], *, name: str | None, working_dir: Path | None, address: str
+) -> Submission:
+    """A submission of `raytrain <arguments>`. Raises ClusterUsageError for a bad name or a folder that is none."""
+    chosen = name or f"raytrain-{os.urandom(4).hex()}"
+    if not NAME.fullmatch(chosen):
+        raise ClusterUsageError(f"--name {chosen}: 1 to 64 of a-z, 0-9, '.', '_' and '-'")
+    if working_dir is not None and not working_dir.is_dir():
+        raise ClusterUsageError(f"--working-dir {working_dir} is no folder")
+    return Submission(
+        id=chosen,
+        entrypoint=shlex.join(["python", "-m", "raytrain", *arguments]),
+        working_dir=str(working_dir.absolute()) if working_dir else None,
+        address=address,
+    )
+
+
+class Jobs:
+    """The jobs of one cluster. Every method raises ClusterError where the cluster refuses or is not there."""
+
+    def __init__(self, address: str) -> None:
+        from ray.job_submission import JobSubmissionClient
+
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)
+        if not address.startswith(("http://", "https://")):
+            raise ClusterUsageError(
+                f"--address {address}: the Jobs API has a URL, such as http://127.0.0.1:8265"
+            )
+        self.address = address
+        with self._told():
+            self.client = JobSubmissionClient(address)
+
+    def submit(self, job: Submission) -> None:
+        """Start the job. Raises ClusterError where the cluster knows the id already."""
+        environment = {"working_dir": job.working_dir} if job.working_dir else {}
+        with self._told():
+            self.client.submit_job(entrypoint=job.entrypoint, submission_id=job.id, runtime_env=environment)
+
+    def state(self, job: str) -> JobState:
+        """One job's state."""
+        with self._told(job):
+            return _state(self.client.get_job_info(job))
+
+    def states(self) -> list[JobState]:
+        """The state of all submitted jobs, oldest first."""
+        with self._told():
+            found = [_state(info) for info in self.client.list_jobs() if info.submission_id]
+        return sorted(found, key=lambda state: state.started or 0)
+
+    def logs(self, job: str) -> str:
+        """What a job has printed until now."""
+        with self._told(job):
+            return str(self.client.get_job_logs(job))
+
+    def follow(self, job: str, write: Callable[[str], None]) -> JobState:
+        """Write what a job prints until it ends; returns its last state."""
+
+        async def tail() -> None:
+            async for text in self.client.tail_job_logs(job):
+                write(text)
+
+        state = self.state(job)
+        while state.status not in ENDED:  # the stream ends early where a proxy cuts it
+            with self._told(job):
+                asyncio.run(tail())
+            state = self.state(job)
+        return state
+
+    def stop(self, job: str) -> bool:
+        """Ask a job to end; whether it was running. Ray sends SIGTERM, then kills."""
+        with self._told(job):
+            return bool(self.client.stop_job(job))
+
+    @contextmanager
+    def _told(self, job: str | None = None) -> Iterator[None]:
+        """Turn what the client raises into a ClusterError that says what to do."""
+        from aiohttp import ClientError
+        from ray.exceptions import AuthenticationError
+        from requests import RequestException
+
+        try:
+            yield
+        except AuthenticationError:
+            raise ClusterError(REFUSED.format(address=self.address)) from None
+        except (ConnectionError, RequestException, ClientError):
+            raise ClusterError(
+                f"no Ray cluster answers at {self.address}. Forward its dashboard's port, e.g. "
+                "`ssh -L 8265:127.0.0.1:8265 HEAD`, and name it with --address"
+            ) from None
+        except RuntimeError as error:
+            if job is not None and "404" in str(error):
+                raise ClusterError(
+                    f"{self.address} knows no job '{job}'; `raytrain cluster status` lists them"
+                ) from None
+            raise ClusterError(f"{self.address} refused: {_reason(error)}") from None
+
+
+REFUSED = (
+    "{address} asks for a token and refused this one, or got none. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, "
+    "or RAY_AUTH_TOKEN_PATH to its file (without both Ray reads ~/.ray/auth_token)"
+)
+
+
+def _state(info: "JobDetails") -> JobState:
+    return JobState(
+        id=info.submission_id or info.job_id,
+        status=str(info.status.value),
+        message=info.message or "",
+        entrypoint=info.entrypoint,
+        started=info.start_time / 1000 if info.start_time else None,
+        ended=info.end_time / 1000 if info.end_time else None,
+        exit_code=info.driver_exit_code,
+    )
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of what the cluster answered: before it stands its own traceback."""
+    return str(error).rstrip(" .\n").splitlines()[-1]

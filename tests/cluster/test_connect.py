@@ -1,0 +1,22 @@
+"""What a cluster can hold, from what Ray says of its nodes."""
+
+import pytest
+import ray
+
+from cluster.connect import check_room, room
+from cluster.errors import ClusterError
+
+NODES = [
+    {"Alive": True, "Resources": {"CPU": 7.0, "GPU": 2.0}},
+    {"Alive": True, "Resources": {"CPU": 3.0}},
+    {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+]
+
+
+@pytest.mark.parametrize(("cpus", "gpu", "fits"), [(1, False, 10), (2, False, 4), (2, True, 2), (4, True, 1)])
+def test_room_is_counted_node_by_node(monkeypatch, cpus, gpu, fits):
+    monkeypatch.setattr(ray, "nodes", lambda: NODES)
+    assert room(cpus, gpu) == fits
+    check_room(fits, cpus, gpu)
+    with pytest.raises(ClusterError, match=f"room for {fits}. Use --workers {fits}"):
+        check_room(fits + 1, cpus, gpu)

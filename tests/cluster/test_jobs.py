@@ -1,0 +1,139 @@
+"""Jobs on a real Ray head that asks for a token: submitted, followed, stopped, refused."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from ray_head import answering, free_ports, ray_head, raytrain
+
+from cluster.errors import ClusterUsageError
+from cluster.jobs import Submission, submission
+from data_shards.pack import PackOptions, pack
+from data_shards.synth import SynthOptions, synth
+
+
+def test_a_submission_quotes_what_the_user_typed():
+    job = submission(
+        ["train", "x", "--set", "name=two words; rm -rf $HOME"],
+        name="a.b_c-1",
+        working_dir=None,
+        address="http://h:1",
+    )
+    assert shlex.split(job.entrypoint)[-1] == "name=two words; rm -rf $HOME"
+    assert job.command == (
+        "ray job submit --no-wait --address http://h:1 --submission-id a.b_c-1 -- "
+        "python -m raytrain train x --set 'name=two words; rm -rf $HOME'"
+    )
+
+
+def test_a_submission_without_a_name_gets_its_own():
+    first, second = (
+        submission(["recipes"], name=None, working_dir=None, address="http://h") for _ in range(2)
+    )
+    assert first.id != second.id
+    assert first.id.startswith("raytrain-")
+
+
+@pytest.mark.parametrize("name", ["A", "a b", "a/b", "x" * 65, "a\n"])
+def test_a_bad_name_is_refused(name):
+    with pytest.raises(ClusterUsageError, match="1 to 64"):
+        submission(["recipes"], name=name, working_dir=None, address="http://h")
+
+
+def test_a_missing_working_dir_is_refused(tmp_path):
+    with pytest.raises(ClusterUsageError, match="is no folder"):
+        submission(["recipes"], name=None, working_dir=tmp_path / "none", address="http://h")
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    with ray_head(tmp_path_factory.mktemp("head")) as env:
+        answering(env)
+        yield env
+
+
+@pytest.mark.ray
+def test_a_submitted_run_trains_on_that_cluster(head, tmp_path):
+    synth(tmp_path / "raw", SynthOptions(classes=2, images=16, val_images=4, size=32), 1, lambda *_: None)
+    pack(tmp_path / "raw", str(tmp_path / "set"), PackOptions(name="two"), 1, 0.0, lambda *_: None)
+    train = ["train", "smoke_swin_22k", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "run")]
+    short = ["--set", "epochs=1", "--set", "global_batch=16"]
+    submitted = raytrain("cluster", "submit", "--name", "two.steps", "--", *train, *short, env=head)
+    assert submitted.returncode == 0, submitted.stderr
+    assert f"--submission-id two.steps -- python -m raytrain {shlex.join(train + short)}" in submitted.stdout
+
+    followed = raytrain("cluster", "logs", "two.steps", "--follow", env=head)
+    assert followed.returncode == 0, followed.stdout + followed.stderr
+    assert "after 2 steps (1 epochs)" in followed.stdout
+    assert followed.stderr == "two.steps  SUCCEEDED  Job finished successfully.\n"
+    state = json.loads(raytrain("cluster", "status", "two.steps", "--json", env=head).stdout)
+    assert (state["status"], state["exit_code"]) == ("SUCCEEDED", 0)
+
+    again = raytrain("cluster", "submit", "--name", "two.steps", "--", "recipes", env=head)
+    assert again.returncode == 1
+    assert "already exists" in again.stderr
+
+
+@pytest.mark.ray
+def test_a_job_that_fails_tells_why(head):
+    raytrain(
+        "cluster", "submit", "--name", "wrong", "--", "train", "nope", "--data", "/d", "--out", "/o", env=head
+    )
+    followed = raytrain("cluster", "logs", "wrong", "--follow", env=head)
+    assert followed.returncode == 1
+    assert "unknown recipe 'nope'" in followed.stdout
+    assert followed.stderr == "wrong  FAILED  Job entrypoint command failed with exit code 2\n"
+
+
+@pytest.mark.ray
+def test_a_running_job_is_stopped(head):
+    wait = Submission(
+        id="waits", entrypoint="sleep 600", working_dir=None, address=head["RAY_API_SERVER_ADDRESS"]
+    )
+    code = f"from cluster.jobs import *; Jobs({wait.address!r}).submit(Submission(**{wait.model_dump()!r}))"
+    subprocess.run([sys.executable, "-c", code], env=head, check=True)
+    stopped = raytrain("cluster", "stop", "waits", "--json", env=head)
+    assert json.loads(stopped.stdout) == {"id": "waits", "stopped": True}
+    followed = raytrain("cluster", "logs", "waits", "--follow", env=head)
+    assert (followed.returncode, followed.stderr) == (1, "waits  STOPPED  Job was intentionally stopped.\n")
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    "token",
+    [
+        {"RAY_AUTH_MODE": "disabled"},
+        {"RAY_AUTH_TOKEN": "wrong"},
+        {"RAY_AUTH_TOKEN_PATH": "", "HOME": "/none"},
+    ],
+)
+def test_without_the_token_one_line_says_what_to_set(head, token):
+    refused = raytrain("cluster", "submit", "--", "recipes", env={**head, **token})
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH" in refused.stderr
+
+
+@pytest.mark.ray
+def test_an_unknown_job_is_named(head):
+    unknown = raytrain("cluster", "logs", "nobody", env=head)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "knows no job 'nobody'" in unknown.stderr
+
+
+def test_nothing_answering_is_one_message():
+    tried = raytrain(
+        "cluster", "status", "--address", f"http://127.0.0.1:{free_ports(1)[0]}", env=dict(os.environ)
+    )
+    assert tried.returncode == 1
+    assert tried.stderr.startswith("error: no Ray cluster answers at http://127.0.0.1:")
+    assert len(tried.stderr.splitlines()) == 1
+
+
+def test_the_help_imports_no_ray():
+    code = "import sys; from typer.testing import CliRunner; from raytrain.console import app\n"
+    code += "assert CliRunner().invoke(app, ['cluster', '--help']).exit_code == 0; assert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
