@@ -1,0 +1,90 @@
+"""The options that several commands share, and how they become a plan."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from raytrain.plan import Init, RunPlan
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe's name; `raytrain recipes` lists them.")
+]
+DataUrl = Annotated[
+    str, typer.Option("--data", metavar="URL", help="A packed shard set: a folder or s3://bucket/prefix.")
+]
+FleetName = Annotated[str, typer.Option("--fleet", help="A fleet preset or a .yaml file.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Data-parallel workers, instead of the fleet's.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the recipe; repeatable."),
+]
+InitUrl = Annotated[
+    str | None,
+    typer.Option("--init", metavar="CHECKPOINT", help="Fine-tune from this checkpoint, or a run's newest."),
+]
+EngineName = Annotated[str, typer.Option("--engine", help="deepspeed, or torch for its plain twin.")]
+ZeroStage = Annotated[int, typer.Option("--zero", min=1, max=2, help="DeepSpeed's ZeRO stage.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="A running Ray cluster; without it RAY_ADDRESS, or one of this command's own."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def make_plan(
+    recipe: str,
+    data: str | None,
+    *,
+    fleet: str,
+    workers: int | None,
+    settings: list[str] | None,
+    init: str | None,
+    engine: str,
+    zero: int,
+    out: Path | None = None,
+) -> "RunPlan":
+    """Resolve the options to a plan; without data, for the data the recipe was made for.
+
+    Loads neither torch nor Ray. `out` is where the run goes, or went on before.
+    """
+    from cluster.fleet import load_fleet
+    from data_shards.shardset import load_shardset
+    from raytrain.errors import UsageError
+    from raytrain.plan import resolve
+    from raytrain.recipes import recipe as named
+    from raytrain.recipes.assumed import assumed_data
+    from raytrain.settings import change, parse
+
+    if engine not in ("deepspeed", "torch"):
+        raise UsageError(f"--engine {engine}: it is deepspeed or torch")
+    wanted = change(named(recipe), parse(settings or []))
+    machines = load_fleet(fleet, workers)
+    return resolve(
+        wanted,
+        machines,
+        load_shardset(data) if data else assumed_data(recipe),
+        init=_init(init, out) if init else None,
+        engine="deepspeed" if engine == "deepspeed" else "torch",
+        zero_stage=2 if zero == 2 else 1,
+    )
+
+
+def _init(source: str, out: Path | None) -> "Init":
+    """The checkpoint to start from: the one the run in `out` did start from, though `source` may have gone on since."""
+    from raytrain.manifest import init_from
+    from raytrain.plan import RunPlan
+    from raytrain.runlog import PLAN
+
+    if "://" not in source:
+        source = str(Path(source).absolute())
+    if out is not None and (out / PLAN).exists():
+        held = RunPlan.model_validate_json((out / PLAN).read_text()).init
+        if held is not None and held.source == source:
+            return held
+    return init_from(source)

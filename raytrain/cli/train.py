@@ -1,0 +1,54 @@
+"""`raytrain train`: run a plan on Ray to its end, or continue it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raytrain.cli.options import (
+    Address,
+    DataUrl,
+    EngineName,
+    FleetName,
+    InitUrl,
+    RecipeName,
+    Settings,
+    Workers,
+    ZeroStage,
+    make_plan,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def train(
+    recipe: RecipeName,
+    data: DataUrl,
+    out: Annotated[Path, typer.Option("--out", help="The run's folder, on a disk that all workers share.")],
+    fleet: FleetName = "local",
+    workers: Workers = None,
+    settings: Settings = None,
+    init: InitUrl = None,
+    engine: EngineName = "deepspeed",
+    zero: ZeroStage = 1,
+    address: Address = None,
+) -> None:
+    """Train a recipe; run again with the same arguments to continue. `touch OUT/stop` stops it with a checkpoint."""
+    from raytrain.tell import plan_text
+
+    resolved = make_plan(
+        recipe,
+        data,
+        fleet=fleet,
+        workers=workers,
+        settings=settings,
+        init=init,
+        engine=engine,
+        zero=zero,
+        out=out,
+    )
+    print(plan_text(resolved), flush=True)
+    from raytrain.session import train_and_report
+
+    train_and_report(resolved, data=data, out=out, address=address)

@@ -1,0 +1,70 @@
+"""One command, `raytrain`. Each room's commands are named here as text and imported only when they run."""
+
+import signal
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+COMMANDS = {
+    "data": ("data_shards.cli", "Make, pack, check and look at shard sets."),
+    "recipes": ("raytrain.cli.recipes", "List every recipe with its source."),
+    "plan": ("raytrain.cli.plan", "Derive every number before anything starts."),
+    "train": ("raytrain.cli.train", "Train, continue or fine-tune a recipe."),
+    "eval": ("raytrain.cli.evaluate", "Evaluate a checkpoint on a split."),
+    "report": ("raytrain.cli.report", "Make one page of one or more runs."),
+    "tune": ("tuning.cli", "Sweep a recipe with Ray Tune and Optuna."),
+    "cluster": ("cluster.cli", "Submit to a running Ray cluster, follow, stop."),
+    "demo": ("raytrain.cli.demo", "Tell the whole story on this machine, in minutes."),
+}
+
+
+class Rooms(TyperGroup):
+    """A group that knows its commands' names and help lines, and imports a room only to run its command."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """The commands, in the order of work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:  # noqa: ARG002
+        """A stand-in that carries the help line."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The real command, imported now."""
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if stand_in is None or name is None:
+            return name, stand_in, rest
+        command = get_command(import_module(COMMANDS[name][0]).app)
+        command.name = name
+        return name, command, rest
+
+
+app = typer.Typer(cls=Rooms, no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def raytrain() -> None:
+    """Large-scale image pretraining on Ray: plan, train, evaluate, report.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and can be continued by the same command.
+    """
+
+
+def main() -> None:
+    """Run the command line. A declared error is one message and its exit code; anything else is our bug."""
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a SIGTERM unwinds like Ctrl-C
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        print(f"error: {error}" if code != 75 else str(error), file=sys.stderr)
+        sys.exit(code)

@@ -1,0 +1,197 @@
+"""The engine: five verbs over model, optimizer and ranks, and its plain-torch twin.
+
+An EngineState is the same whatever the engine, the ZeRO stage and the number of ranks: whole tensors by
+parameter name. So a checkpoint of one engine continues in the other, on any number of workers.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from raytrain.losses import soft_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """One optimizer step: the gradient's norm before clipping, and whether the weights moved."""
+
+    grad_norm: float
+    applied: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineState:
+    """Whole fp32 tensors on the CPU. `model`: parameters and buffers; `moments[name]`: optimizer state by key.
+
+    `applied` counts the steps that moved the weights: Adam's bias correction needs it.
+    """
+
+    model: dict[str, Tensor]
+    moments: dict[str, dict[str, Tensor]]
+    applied: int
+
+
+class Engine(Protocol):
+    """What the loop may do with a model in training."""
+
+    module: nn.Module
+    device: torch.device
+
+    def forward_backward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """One micro-batch: images float [b,3,S,S], targets float [b,classes]. Returns the detached loss, a scalar."""
+        ...
+
+    def step(self, lr: float) -> StepResult:
+        """Close an accumulation window: reduce, clip, update with `lr`; a non-finite gradient moves nothing."""
+        ...
+
+    def save(self) -> EngineState:
+        """All state, gathered; every rank must call, every rank gets it.
+
+        Averages BatchNorm's running statistics in place, so runs that save at other steps (after a polite stop,
+        say) agree in every parameter but may differ in the last bits of those statistics.
+        """
+        ...
+
+    def load(self, state: EngineState) -> None:
+        """Continue from a state, saved on any number of ranks."""
+        ...
+
+    def gather(self) -> dict[str, Tensor]:
+        """The weights alone, fp32 on the CPU, with buffers averaged over ranks; every rank must call."""
+        ...
+
+
+def average_buffers(module: nn.Module) -> None:
+    """Make floating buffers (BatchNorm's running statistics) the mean over ranks, in place.
+
+    Neither DDP without broadcasts nor DeepSpeed keeps them equal, and a checkpoint holds only one copy.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    for buffer in module.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer.div_(dist.get_world_size())
+
+
+class BufferGuard:
+    """Remembers BatchNorm's buffers at the start of a step. A NaN in one image reaches the running statistics in
+    the forward pass, where no skipped optimizer step can undo it; `settle` can.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        self.buffers = [buffer for norm in norms for buffer in norm.buffers()]
+        self.before: list[Tensor] = []
+
+    def remember(self) -> None:
+        """Copy the buffers, once per step: later micro-batches of it change nothing."""
+        if not self.before:
+            self.before = [buffer.clone() for buffer in self.buffers]
+
+    def settle(self, keep: bool) -> None:
+        """End the step: keep the buffers as they are, or put the remembered ones back."""
+        if not keep:
+            for buffer, before in zip(self.buffers, self.before, strict=True):
+                buffer.copy_(before)
+        self.before = []
+
+
+def cpu_copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Detached copies on the CPU, so that a later step cannot change what is being saved."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def moment_keys(optimizer: torch.optim.Optimizer) -> list[str]:
+    """The tensors an optimizer keeps per parameter; zeros stand for those of a parameter that never moved."""
+    if isinstance(optimizer, torch.optim.AdamW):
+        return ["exp_avg", "exp_avg_sq"]
+    return ["momentum_buffer"] if optimizer.defaults["momentum"] else []
+
+
+class TorchEngine:
+    """The plain twin: DDP, torch.autocast, the same optimizer. The reference for what DeepSpeed must compute."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        device: torch.device,
+        accumulation: int,
+        clip_norm: float | None,
+        bf16: bool,
+    ) -> None:
+        self.module = module.to(device)
+        self.device = device
+        self.optimizer = optimizer
+        self.accumulation = accumulation
+        self.clip_norm = clip_norm
+        self.bf16 = bf16
+        self.applied = 0
+        self.micro_step = 0
+        self.guard = BufferGuard(self.module)
+        many = dist.is_initialized() and dist.get_world_size() > 1
+        self.parallel: Any = (
+            nn.parallel.DistributedDataParallel(self.module, broadcast_buffers=False) if many else self.module
+        )
+
+    def forward_backward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """See Engine. Gradients are reduced only at the last micro-batch of a window."""
+        self.guard.remember()
+        self.micro_step += 1
+        last = self.micro_step % self.accumulation == 0
+        with nullcontext() if last or self.parallel is self.module else self.parallel.no_sync():
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                logits = self.parallel(images)
+            loss = soft_cross_entropy(logits, targets)
+            (loss / self.accumulation).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def step(self, lr: float) -> StepResult:
+        """See Engine."""
+        limit = self.clip_norm if self.clip_norm is not None else float("inf")
+        norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), limit))
+        applied = torch.isfinite(torch.tensor(norm)).item() is True
+        if applied:
+            set_lr(self.optimizer, lr)
+            self.optimizer.step()
+            self.applied += 1
+        self.guard.settle(keep=applied)
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepResult(grad_norm=norm, applied=applied)
+
+    def save(self) -> EngineState:
+        """See Engine."""
+        moments = {}
+        for name, parameter in self.module.named_parameters():
+            held = self.optimizer.state.get(parameter, {})
+            keys = moment_keys(self.optimizer)
+            moments[name] = cpu_copy({key: held.get(key, torch.zeros_like(parameter)) for key in keys})
+        return EngineState(model=self.gather(), moments=moments, applied=self.applied)
+
+    def load(self, state: EngineState) -> None:
+        """See Engine."""
+        self.module.load_state_dict(state.model)
+        self.applied = state.applied
+        for name, parameter in self.module.named_parameters():
+            held = {key: tensor.to(self.device, copy=True) for key, tensor in state.moments[name].items()}
+            if isinstance(self.optimizer, torch.optim.AdamW):
+                held["step"] = torch.tensor(float(state.applied))
+            self.optimizer.state[parameter] = held
+
+    def gather(self) -> dict[str, Tensor]:
+        """See Engine."""
+        average_buffers(self.module)
+        return cpu_copy(self.module.state_dict())
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group the step's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

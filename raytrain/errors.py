@@ -1,0 +1,29 @@
+"""What can go wrong with a run.
+
+RunError                a run cannot go on: damaged checkpoint, foreign output, non-finite training (exit code 1)
+├── UsageError          the request is wrong: unknown recipe, field or value (exit code 2)
+└── ResumeLater         the run was asked to stop and can be continued (exit code 75)
+
+Every message names the value, the limit and the knob. All are picklable: they travel from a Ray worker
+to the terminal as they are.
+"""
+
+from typing import ClassVar
+
+
+class RunError(Exception):
+    """A run cannot go on."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(RunError):
+    """The request is wrong: nothing was started."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class ResumeLater(RunError):  # noqa: N818 -- not a failure: the same command continues the run
+    """The run stopped on request, with a checkpoint; the same command continues it."""
+
+    exit_code: ClassVar[int] = 75

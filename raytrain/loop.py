@@ -1,0 +1,152 @@
+"""The loop: the page to read first. Everything it uses was made elsewhere (`worker.py`) and handed in.
+
+One optimizer step = `accumulation` micro-batches from the data's order, forward and backward on each,
+one update with the step's learning rate. What is random is a pure function of (seed, step or sample), so the
+loop can stop after any step and go on from TrainState alone.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from numpy.random import Philox
+
+from data_shards.loader import Batch
+from raytrain.engine import Engine, StepResult
+from raytrain.errors import ResumeLater, RunError
+from raytrain.evaluation import Evaluation
+from raytrain.losses import erase, mix, normalize
+from raytrain.plan import RunPlan
+from raytrain.ranks import Ranks
+from raytrain.runlog import RunLog
+from raytrain.schedule import lr_factor
+from raytrain.state import TrainState
+
+MOST_SKIPPED_IN_A_ROW = 10
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run's parts. `batches` goes on from `state.samples_seen`; `evaluate` and `save` are called by all ranks."""
+
+    plan: RunPlan
+    state: TrainState
+    engine: Engine
+    batches: Iterator[Batch]
+    ranks: Ranks
+    log: RunLog
+    evaluate: Callable[[], Evaluation | None]
+    save: Callable[[], None]
+    report: Callable[[dict[str, float]], None]
+    stop_asked: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
+    waited: float = field(default=0.0)
+    replaced: int = field(default=0)
+
+
+def train(run: Run) -> None:
+    """Train to the plan's last step. Raises ResumeLater, after a checkpoint, when asked to stop before."""
+    lengths, state = run.plan.lengths, run.state
+    while state.step < lengths.steps:
+        stop = train_step(run)
+        best = due(state.step, lengths.evaluate_every, lengths.steps) and evaluate(run)
+        if stop or best or due(state.step, lengths.checkpoint_every, lengths.steps):
+            run.save()
+        if stop and state.step < lengths.steps:
+            raise ResumeLater(f"stopped on request after step {state.step}, with a checkpoint")
+
+
+def due(step: int, every: int, last: int) -> bool:
+    """Whether something done `every` steps, and at the end, is due after `step`."""
+    return step % every == 0 or step == last
+
+
+def train_step(run: Run) -> bool:
+    """One optimizer step, logged. Returns whether any rank was asked to stop."""
+    plan, state, began = run.plan, run.state, run.clock()
+    torch.manual_seed(step_seed(plan.recipe.seed, state.step, run.ranks.rank))
+    run.waited, run.replaced = 0.0, 0
+    lr = plan.lr * lr_factor(
+        state.step,
+        warmup_steps=plan.lengths.warmup_steps,
+        steps=plan.lengths.steps,
+        schedule=plan.recipe.schedule,
+    )
+    losses = [micro_step(run) for _ in range(plan.placement.accumulation)]
+    result = run.engine.step(lr)
+    loss, stop, replaced = agree(run, torch.stack(losses).mean())
+    count(state, plan.recipe.global_batch, result)
+    run.log.step(
+        step=state.step,
+        epoch=state.samples_seen / plan.data.train_samples,
+        samples=state.samples_seen,
+        loss=loss,
+        lr=lr,
+        grad_norm=result.grad_norm,
+        applied=result.applied,
+        seconds=run.clock() - began,
+        wait_seconds=run.waited,
+        images=plan.recipe.global_batch,
+        replaced=replaced,
+    )
+    if state.skipped_in_a_row > MOST_SKIPPED_IN_A_ROW:
+        raise RunError(
+            f"{state.skipped_in_a_row} steps in a row were not finite, the last being step {state.step} at "
+            f"learning rate {lr:.3g}; lower it with --set optimizer.lr=..."
+            + (" or use --set precision=fp32" if plan.recipe.precision == "bf16" else "")
+            + " (and another --out: this run's plan is fixed)"
+        )
+    return stop
+
+
+def micro_step(run: Run) -> torch.Tensor:
+    """One micro-batch: wait for it, normalize and mix it on the device, forward and backward."""
+    recipe, device, asked = run.plan.recipe, run.ranks.device, run.clock()
+    batch = next(run.batches)
+    run.waited += run.clock() - asked
+    run.replaced += batch.replaced
+    images = normalize(batch.images.to(device, non_blocking=True))
+    images = erase(images, recipe.regularization, seed=recipe.seed, slots=batch.slots)
+    images, targets = mix(
+        images,
+        batch.labels.to(device),
+        classes=run.plan.data.classes,
+        regularization=recipe.regularization,
+        seed=recipe.seed,
+        slots=batch.slots,
+    )
+    return run.engine.forward_backward(images, targets)
+
+
+def evaluate(run: Run) -> bool:
+    """Evaluate and log; whether it is the best so far. Every rank learns the result, so that all agree on it."""
+    began = run.clock()
+    evaluation = run.ranks.from_first(run.evaluate())
+    assert evaluation is not None
+    best: bool = evaluation.top1 > run.state.best_top1
+    if best:
+        run.state.best_top1, run.state.best_step = evaluation.top1, run.state.step
+    epoch = run.state.samples_seen / run.plan.data.train_samples
+    run.log.evaluation(run.state.step, epoch, run.state.samples_seen, evaluation, run.clock() - began)
+    run.report({"step": run.state.step, "epoch": epoch, "top1": evaluation.top1, "loss": evaluation.loss})
+    return best
+
+
+def agree(run: Run, loss: torch.Tensor) -> tuple[float, bool, int]:
+    """The mean loss, whether any rank was asked to stop, and how many images were replaced, in one collective."""
+    mine = torch.tensor([float(run.stop_asked()), float(run.replaced)], device=loss.device)
+    mean = run.ranks.mean(torch.cat([loss.float()[None], mine]))
+    return float(mean[0]), bool(mean[1] > 0), round(float(mean[2]) * run.ranks.world)
+
+
+def count(state: TrainState, global_batch: int, result: StepResult) -> None:
+    """Move the clockwork one step on."""
+    state.step += 1
+    state.samples_seen += global_batch
+    state.skipped_in_a_row = 0 if result.applied else state.skipped_in_a_row + 1
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of torch's generator for one step on one rank: drop path draws from it."""
+    return int(Philox(key=[seed, step * 2**20 + rank]).random_raw() >> 1)

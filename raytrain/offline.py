@@ -1,0 +1,53 @@
+"""Work on a finished checkpoint, in this process, without Ray."""
+
+import torch
+
+from data_shards.loader import eval_batches
+from data_shards.shardset import load_shardset
+from raytrain.checkpoint import load_model
+from raytrain.errors import UsageError
+from raytrain.evaluate import evaluate
+from raytrain.evaluation import Evaluation
+from raytrain.manifest import locate
+from raytrain.models.build import build
+from raytrain.ranks import alone
+
+BATCH = 64
+
+
+def evaluate_checkpoint(url: str, data: str, *, split: str, image_size: int | None) -> Evaluation:
+    """Evaluate the checkpoint at `url` (or the newest of a run) on a split of `data`.
+
+    Raises UsageError where the label spaces differ: a prediction would be counted against another class.
+    """
+    checkpoint, shardset = locate(url), load_shardset(data)
+    card = checkpoint.card
+    if shardset.split(split).samples == 0:
+        raise UsageError(f"split '{split}' of {data} is empty: there is nothing to evaluate")
+    if card.classes != shardset.classes:
+        common = len(set(card.classes) & set(shardset.classes))
+        raise UsageError(
+            f"{url} predicts {len(card.classes)} classes, {data} has {len(shardset.classes)}, {common} in common: "
+            "a head and its data must have the same class list. Fine-tune with `raytrain train --init` first"
+        )
+    ranks = alone()
+    view = card.recipe.view
+    if image_size is not None:
+        view = view.model_copy(update={"image_size": image_size})
+    module = build(card.recipe.model, len(card.classes), view.image_size, seed=None)
+    module.load_state_dict(load_model(checkpoint))
+    module.to(ranks.device)
+    with torch.inference_mode():
+        found = evaluate(
+            module,
+            eval_batches(
+                url=data, shardset=shardset, split=split, view=view, batch_size=BATCH, rank=0, world=1
+            ),
+            ranks=ranks,
+            split=split,
+            samples=shardset.split(split).samples,
+            classes=len(shardset.classes),
+            bf16=card.recipe.precision == "bf16",
+        )
+    assert found is not None, "the only rank is the first"
+    return found

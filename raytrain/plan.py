@@ -1,0 +1,289 @@
+"""RunPlan: what will happen here. Every number is derived once, in the open, with the rule it came from.
+
+`resolve(recipe, fleet, shardset)` is pure arithmetic: no torch, no Ray, no clock. The plan is printed, hashed,
+stored as `<run>/plan.json` and handed to the workers, who take no number from anywhere else.
+"""
+
+import hashlib
+import json
+import math
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Literal
+
+from cluster.fleet import Fleet
+from data_shards.shardset import ShardSet, Value
+from raytrain.errors import UsageError
+from raytrain.models.arithmetic import activation_bytes, forward_macs, parameters
+from raytrain.recipe import Recipe
+
+MEMORY_SHARE = 0.8  # the rest is for the process, communication buffers and fragmentation: a guess
+
+
+class DataFacts(Value):
+    """What the plan needs to know of the data; the fingerprint stands for the rest."""
+
+    name: str
+    fingerprint: str
+    train_samples: int
+    eval_samples: int
+    classes: int
+
+
+class Init(Value):
+    """The checkpoint a fine-tune starts from, and the digest of its manifest.
+
+    `source` is what was asked for: a checkpoint, or a run, whose newest checkpoint it was at the first start.
+    """
+
+    source: str
+
+    checkpoint: str
+    digest: str
+
+
+class Placement(Value):
+    """How the work lies on the machines. It may change when a run is continued; the identity may not."""
+
+    fleet: str
+    workers: int
+    gpu: bool
+    cpus_per_worker: int
+    loader_processes: int
+    strategy: str
+    micro_batch: int
+    accumulation: int
+    engine: Literal["deepspeed", "torch"]
+    zero_stage: Literal[0, 1, 2]
+
+
+class Lengths(Value):
+    """Durations in optimizer steps."""
+
+    steps_per_epoch: int
+    steps: int
+    warmup_steps: int
+    evaluate_every: int
+    checkpoint_every: int
+
+
+class Estimates(Value):
+    """What the run will need: bytes, gigabytes, hours, money. None where the fleet was never measured."""
+
+    parameters: int
+    forward_gmacs: float
+    checkpoint_bytes: int
+    worker_gib: float
+    hours: float | None
+    cost: float | None
+
+
+class RunPlan(Value):
+    """One run with every number resolved. `because[path]` is the rule behind the number at that path."""
+
+    recipe: Recipe
+    data: DataFacts
+    init: Init | None
+    lr: float
+    lengths: Lengths
+    placement: Placement
+    estimates: Estimates
+    because: dict[str, str]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes this the same run on any machines: recipe, data, start and lengths."""
+        return self.model_dump(mode="json", include={"recipe", "data", "init", "lr", "lengths"})
+
+    @cached_property
+    def hash(self) -> str:
+        """The first 16 hex digits of the sha256 of the identity's canonical JSON."""
+        canonical = json.dumps(self.identity, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def resolve(
+    recipe: Recipe,
+    fleet: Fleet,
+    shardset: ShardSet,
+    *,
+    init: Init | None = None,
+    engine: Literal["deepspeed", "torch"] = "deepspeed",
+    zero_stage: Literal[1, 2] = 1,
+) -> RunPlan:
+    """Derive the whole run. Raises UsageError where the recipe does not fit the fleet or the data."""
+    data = _data_facts(recipe, shardset)
+    lengths, lengths_because = _lengths(recipe, data)
+    count = parameters(recipe.model, data.classes)
+    per_image = activation_bytes(recipe.model, recipe.view.image_size, 2 if recipe.precision == "bf16" else 4)
+    fixed = _fixed_bytes(recipe, count, fleet.workers if engine == "deepspeed" else None)
+    micro, micro_because = _micro_batch(recipe, fleet, fixed, per_image)
+    estimates, estimates_because = _estimates(recipe, fleet, data, lengths, fixed + micro * per_image, count)
+    lr = recipe.optimizer.lr * recipe.global_batch / recipe.optimizer.lr_batch
+    accumulation = recipe.global_batch // fleet.workers // micro
+    return RunPlan(
+        recipe=recipe,
+        data=data,
+        init=init,
+        lr=lr,
+        lengths=lengths,
+        placement=Placement(
+            fleet=fleet.name,
+            workers=fleet.workers,
+            gpu=fleet.gpu,
+            cpus_per_worker=fleet.cpus_per_worker,
+            loader_processes=fleet.loader_processes,
+            strategy=fleet.placement,
+            micro_batch=micro,
+            accumulation=accumulation,
+            engine=engine,
+            zero_stage=0 if engine == "torch" else zero_stage,
+        ),
+        estimates=estimates,
+        because={
+            "lr": (
+                f"optimizer.lr {recipe.optimizer.lr:g} x global batch {recipe.global_batch} "
+                f"/ {recipe.optimizer.lr_batch}"
+            ),
+            **lengths_because,
+            "placement.micro_batch": micro_because,
+            "placement.accumulation": f"{recipe.global_batch} / ({fleet.workers} workers x {micro})",
+            **estimates_because,
+        },
+    )
+
+
+def _data_facts(recipe: Recipe, shardset: ShardSet) -> DataFacts:
+    train, evaluation = shardset.split(recipe.train_split), shardset.split(recipe.eval_split)
+    for name, part in ((recipe.train_split, train), (recipe.eval_split, evaluation)):
+        if part.samples == 0:
+            raise UsageError(
+                f"split '{name}' of shard set '{shardset.name}' is empty: pack some images into it"
+            )
+    return DataFacts(
+        name=shardset.name,
+        fingerprint=shardset.fingerprint,
+        train_samples=train.samples,
+        eval_samples=evaluation.samples,
+        classes=len(shardset.classes),
+    )
+
+
+def _lengths(recipe: Recipe, data: DataFacts) -> tuple[Lengths, dict[str, str]]:
+    """Epochs to steps. A batch may straddle two epochs, so no sample is dropped and steps round up."""
+
+    def in_steps(epochs: float) -> Fraction:  # exact: a float product can round up to one step too many
+        return Fraction(str(epochs)) * data.train_samples / recipe.global_batch
+
+    steps = math.ceil(in_steps(recipe.epochs))
+    lengths = Lengths(
+        steps_per_epoch=math.ceil(in_steps(1)),
+        steps=steps,
+        warmup_steps=min(round(in_steps(recipe.schedule.warmup_epochs)), steps),
+        evaluate_every=max(1, round(in_steps(recipe.evaluate_epochs))),
+        checkpoint_every=max(1, round(in_steps(recipe.checkpoint_epochs))),
+    )
+    epoch = f"{data.train_samples} images / {recipe.global_batch}"
+    return lengths, {
+        "lengths.steps_per_epoch": f"{epoch}, rounded up",
+        "lengths.steps": f"{_epochs(recipe.epochs)} x {epoch}, rounded up",
+        "lengths.warmup_steps": f"{_epochs(recipe.schedule.warmup_epochs)} x {epoch}",
+        "lengths.evaluate_every": f"every {_epochs(recipe.evaluate_epochs)}, and at the end",
+        "lengths.checkpoint_every": f"every {_epochs(recipe.checkpoint_epochs)}, and at the end",
+    }
+
+
+def _epochs(count: float) -> str:
+    return f"{count:g} epoch{'' if count == 1 else 's'}"
+
+
+def _fixed_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
+    """Weights and gradients in fp32 on every worker; optimizer state, split by ZeRO with an fp32 copy of the weights.
+
+    The plain engine (`partitions` None) splits and copies nothing. bf16 autocast keeps 2-byte weights while it is on.
+    """
+    moments = 2 if recipe.optimizer.name == "adamw" else 1
+    cached = 2 if recipe.precision == "bf16" else 0
+    optimizer = count * 4 * moments if partitions is None else count * 4 * (moments + 1) // partitions
+    return count * (4 * 2 + cached) + optimizer
+
+
+def _micro_batch(recipe: Recipe, fleet: Fleet, fixed: int, per_image: int) -> tuple[int, str]:
+    """The largest divisor of the worker's share whose activations fit the memory left by the weights."""
+    paired = recipe.regularization.mixup > 0 or recipe.regularization.cutmix > 0
+    unit = fleet.workers * (2 if paired else 1)
+    if recipe.global_batch % unit:
+        below = recipe.global_batch // unit * unit
+        near = f"{below} or {below + unit}" if below else str(unit)
+        raise UsageError(
+            f"global batch {recipe.global_batch} does not divide over {fleet.workers} workers"
+            f"{' in pairs, which mixup and cutmix need' if paired else ''}; "
+            f"the nearest that do: --set global_batch={near}"
+        )
+    share = recipe.global_batch // fleet.workers
+    sizes = [n for n in range(1, share + 1) if share % n == 0 and not (paired and n % 2)]
+    room = fleet.memory_gib * 2**30 * MEMORY_SHARE - fixed
+    fitting = [n for n in sizes if n * per_image <= room]
+    if not fitting:
+        need = (fixed + sizes[0] * per_image) / 2**30 / MEMORY_SHARE
+        raise UsageError(
+            f"{recipe.name} needs about {need:.1f} GiB per worker even at micro-batch {sizes[0]}, "
+            f"fleet '{fleet.name}' has {fleet.memory_gib:g}; use a smaller model or image, or more memory_gib"
+        )
+    size = "largest even divisor" if paired else "largest divisor"
+    why = f"{size} of {share} that fits {MEMORY_SHARE:.0%} of {fleet.memory_gib:g} GiB"
+    return max(fitting), f"{why} (estimate {per_image / 2**20:.1f} MiB/image)"
+
+
+def _estimates(
+    recipe: Recipe, fleet: Fleet, data: DataFacts, lengths: Lengths, worker_bytes: int, count: int
+) -> tuple[Estimates, dict[str, str]]:
+    """Size, time and money. Training costs three forward passes (Kaplan et al. 2020, section 2.1)."""
+    macs = forward_macs(recipe.model, data.classes, recipe.view.image_size)
+    moments = 2 if recipe.optimizer.name == "adamw" else 1
+    images = lengths.steps * recipe.global_batch
+    hours = cost = None
+    if fleet.sustained_tflops is not None:
+        hours = 3 * 2 * macs * images / (fleet.sustained_tflops * 1e12 * fleet.workers) / 3600
+        if fleet.node_price_per_hour is not None:
+            cost = hours * fleet.nodes * fleet.node_price_per_hour
+    estimates = Estimates(
+        parameters=count,
+        forward_gmacs=macs / 1e9,
+        checkpoint_bytes=count * 4 * (1 + moments),
+        worker_gib=worker_bytes / 2**30,
+        hours=hours,
+        cost=cost,
+    )
+    unknown = f"unknown: fleet '{fleet.name}' gives no sustained_tflops (measure it; no peak figure is used)"
+    return estimates, {
+        "estimates.parameters": f"counted for {data.classes} classes",
+        "estimates.forward_gmacs": f"multiply-adds of one {recipe.view.image_size} px image",
+        "estimates.checkpoint_bytes": f"fp32 weights + {moments} optimizer moment(s)",
+        "estimates.worker_gib": "weights, gradients, ZeRO share of the optimizer, activations (estimate)",
+        "estimates.hours": unknown if hours is None else f"3 x forward x {images} images / sustained TFLOP/s",
+        "estimates.cost": "hours x nodes x price"
+        if cost is not None
+        else "unknown: needs hours and a node price",
+    }
+
+
+def differences(old: RunPlan, new: RunPlan) -> list[str]:
+    """The fields in which two plans' identities differ, one line each: `path: old -> new`."""
+    before, after = _flatten(old.identity), _flatten(new.identity)
+    paths = sorted(before.keys() | after.keys())
+    return [
+        f"{path}: {before.get(path, '(none)')} -> {after.get(path, '(none)')}"
+        for path in paths
+        if before.get(path) != after.get(path)
+    ]
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.dumps(value)
+    return flat

@@ -1,0 +1,107 @@
+"""Progress: what the driver shows while the workers work. It follows the run's own files, nothing else."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytrain.plan import RunPlan
+from raytrain.runlog import EVALUATIONS, METRICS, TRANSFER, last_rows, read_rows
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+RECENT = 50  # steps over which speed is averaged
+
+
+@contextmanager
+def following(run: Path, plan: RunPlan, *, every: float = 1.0) -> Iterator[None]:
+    """Show a bar on a terminal, and a line per evaluation everywhere, until the block ends."""
+    done = threading.Event()
+    thread = threading.Thread(target=_follow, args=(run, plan, done, every), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(run: Path, plan: RunPlan, done: threading.Event, every: float) -> None:
+    if not sys.stderr.isatty():
+        teller = Teller(run, lambda line: print(line, flush=True))
+        while not done.wait(every):
+            teller.tell()
+        teller.tell()
+        return
+    bar, task = _bar(plan)
+    with bar:
+        teller = Teller(run, bar.console.print)
+        while not done.wait(every):
+            _update(bar, task, run)
+            teller.tell()
+        _update(bar, task, run)
+        teller.tell()
+
+
+class Teller:
+    """Says once what a run has written since the last time: what a fine-tune carried over, and each evaluation."""
+
+    def __init__(self, run: Path, say: Callable[[str], None]) -> None:
+        self.run, self.say = run, say
+        self.evaluations = len(read_rows(run / EVALUATIONS))
+        self.carried = (run / TRANSFER).exists()
+
+    def tell(self) -> None:
+        """Say what is new."""
+        if not self.carried and (self.run / TRANSFER).exists():
+            self.carried = True
+            for line in json.loads((self.run / TRANSFER).read_text())["lines"]:
+                self.say(f"  {line}")
+        rows = read_rows(self.run / EVALUATIONS)
+        if len(rows) > self.evaluations:
+            steps = read_rows(self.run / METRICS)
+            for row in rows[self.evaluations :]:
+                self.say(evaluation_line(row, [m for m in steps if 0 <= row["step"] - m["step"] < RECENT]))
+        self.evaluations = len(rows)
+
+
+def evaluation_line(row: dict[str, Any], recent: list[dict[str, Any]]) -> str:
+    """An evaluation in one line, with the speed of the steps before it."""
+    return (
+        f"  epoch {row['epoch']:5.1f}  step {row['step']:6d}  top-1 {row['top1']:6.1%}  top-5 {row['top5']:6.1%}"
+        f"  eval loss {row['loss']:.3f}  {speed(recent)}"
+    )
+
+
+def speed(rows: list[dict[str, Any]]) -> str:
+    """Training loss, images per second and the share of time spent waiting for data, over some steps."""
+    seconds = sum(row["seconds"] for row in rows)
+    waiting = sum(row["wait_seconds"] for row in rows)
+    images = sum(row["images"] for row in rows)
+    losses = [row["loss"] for row in rows if row["loss"] is not None] or [float("nan")]
+    return f"loss {losses[-1]:.3f}  {images / seconds:.0f} img/s  data wait {waiting / seconds:.0%}"
+
+
+def _bar(plan: RunPlan) -> "tuple[Progress, TaskID]":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    return bar, bar.add_task(plan.recipe.name, total=plan.lengths.steps, told="starting workers")
+
+
+def _update(bar: "Progress", task: "TaskID", run: Path) -> None:
+    rows = last_rows(run / METRICS, RECENT)
+    if rows:
+        bar.update(task, completed=rows[-1]["step"], told=speed(rows))

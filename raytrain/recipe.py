@@ -1,0 +1,86 @@
+"""Recipe: what we want. Model, data view, optimizer, schedule, regularization, length, evaluation.
+
+A Recipe never speaks of a per-GPU batch, a GPU name or a path: those belong to the Fleet and the RunPlan.
+Recipes are functions in `raytrain/recipes/`; `--set path=value` changes a field by its dotted path.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, PositiveInt
+
+from data_shards.shardset import Value
+from data_shards.view import View
+from raytrain.models.spec import ModelSpec, Probability
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
+NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # every generator it is given to takes that many
+
+
+class Optimizer(Value):
+    """AdamW or SGD. The learning rate used is `lr * global_batch / lr_batch` (the Swin repository's rule, main.py).
+
+    Weight decay spares 1-D parameters, biases and Swin's bias tables (microsoft/Swin-Transformer optimizer.py)
+    unless `decay_all` (the CBAM repository decays everything).
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: PositiveFloat = 5e-4
+    lr_batch: PositiveInt = 512
+    weight_decay: NonNegativeFloat = 0.05
+    decay_all: bool = False
+    betas: tuple[Probability, Probability] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    momentum: Fraction = 0.9
+    clip_norm: PositiveFloat | None = 5.0
+
+
+class Schedule(Value):
+    """A linear warm-up from `warmup_start * lr`, then a half cosine down to `end * lr`; in optimizer steps."""
+
+    warmup_epochs: NonNegativeFloat = 5.0
+    warmup_start: Fraction = 1e-3
+    end: Fraction = 1e-2
+
+
+class Regularization(Value):
+    """What is put in the way of memorizing. `mixup` and `cutmix` are Beta parameters, 0 for off.
+
+    With both on, each pair of images draws one of them with equal chance (timm's `switch_prob` 0.5).
+    """
+
+    label_smoothing: Fraction = 0.1
+    mixup: NonNegativeFloat = 0.8
+    cutmix: NonNegativeFloat = 1.0
+    random_erasing: Fraction = 0.0
+
+
+class Published(Value):
+    """The figure a recipe is held against: top-1 accuracy in percent, and where it is printed."""
+
+    row: str
+    top1: float
+    source: str
+
+
+class Recipe(Value):
+    """One training run, complete but for the machines and the data's place."""
+
+    name: str
+    summary: str
+    source: str
+    model: ModelSpec
+    view: View = View()
+    train_split: str = "train"
+    eval_split: str = "val"
+    epochs: PositiveFloat
+    global_batch: PositiveInt
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    regularization: Regularization = Regularization()
+    precision: Literal["bf16", "fp32"] = "bf16"
+    evaluate_epochs: PositiveFloat = 1.0
+    checkpoint_epochs: PositiveFloat = 1.0
+    seed: Seed = 0
+    published: Published | None = None

@@ -1,0 +1,149 @@
+"""RunLog: what a run writes down while it goes on. JSON lines that survive a kill, and TensorBoard beside them."""
+
+import errno
+import json
+import math
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_shards.store import open_store
+from data_shards.store.local import space_for
+from raytrain.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+PLAN = "plan.json"
+JOB = "job.json"
+METRICS = "metrics.jsonl"
+EVALUATIONS = "evaluations.jsonl"
+LAST_EVALUATION = "evaluation.json"
+EVENTS = "events.jsonl"
+TRANSFER = "transfer.json"
+LONGEST_ROW = 1024  # bytes of a row of metrics.jsonl, amply
+
+
+def utc_now() -> datetime:
+    """The wall clock, for the log's reader; intervals use the monotonic clock."""
+    return datetime.now(UTC)
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add one JSON line in one write, so that lines of several processes never mix; all of it or nothing.
+
+    Raises DataError where the disk is full.
+    """
+    line = json.dumps(row).encode() + b"\n"
+    with space_for(path, len(line)), path.open("ab", buffering=0) as file:
+        before = file.tell()
+        if file.write(line) < len(line):
+            file.truncate(before)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def event(run: Path, name: str, now: Callable[[], datetime] = utc_now, **fields: Any) -> None:
+    """Add an event to the run's log."""
+    append(run / EVENTS, {"time": now().isoformat(timespec="milliseconds"), "event": name, **fields})
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a last line cut by a kill is left out. Empty where there is no file."""
+    if not path.exists():
+        return []
+    whole = path.read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in whole]
+
+
+def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
+    """The last rows of a log that may be long: only its end is read."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - count * LONGEST_ROW))
+        whole = file.read().split(b"\n")[:-1]
+    return [json.loads(line) for line in whole[-count:]]
+
+
+class RunLog:
+    """Rank 0 writes; other ranks have a log with `run=None`, which says nothing.
+
+    `start(step)` drops rows after the step that training goes on from: they will be made again, the same.
+    """
+
+    def __init__(self, run: Path | None) -> None:
+        self.run = run
+        self.board: SummaryWriter | None = None
+
+    def start(self, step: int) -> None:
+        """Go on after `step`."""
+        if self.run is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        for name in (METRICS, EVALUATIONS):
+            kept = [row for row in read_rows(self.run / name) if row["step"] <= step]
+            lines = "".join(json.dumps(row) + "\n" for row in kept)
+            open_store(str(self.run)).write(name, lines.encode())
+        last = self.run / LAST_EVALUATION
+        if last.exists() and json.loads(last.read_text())["step"] > step:
+            last.unlink()
+        self.board = SummaryWriter(str(self.run / "tensorboard"), purge_step=step + 1)
+
+    def step(self, **row: Any) -> None:
+        """One optimizer step: the fields of a row in metrics.jsonl."""
+        if self.run is None or self.board is None:
+            return
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(row[name]):  # NaN and Infinity are no JSON
+                row[name] = None
+        append(self.run / METRICS, row)
+        if row["loss"] is not None:
+            self.board.add_scalar("train/loss", row["loss"], row["step"])
+        self.board.add_scalar("train/lr", row["lr"], row["step"])
+        self.board.add_scalar("train/images_per_second", row["images"] / row["seconds"], row["step"])
+
+    def evaluation(
+        self, step: int, epoch: float, samples: int, evaluation: Evaluation, seconds: float
+    ) -> None:
+        """One evaluation: a row of its figures, and the last one in full."""
+        if self.run is None or self.board is None:
+            return
+        figures = evaluation.model_dump(include={"top1", "top5", "loss", "calibration_error"})
+        append(
+            self.run / EVALUATIONS,
+            {"step": step, "epoch": epoch, "samples": samples, **figures, "seconds": seconds},
+        )
+        whole = {"step": step, "evaluation": evaluation.model_dump(mode="json")}
+        open_store(str(self.run)).write(LAST_EVALUATION, json.dumps(whole).encode())
+        for name, value in figures.items():
+            self.board.add_scalar(f"eval/{name}", value, step)
+
+    def transfer(self, lines: list[str]) -> None:
+        """The account of what a fine-tune carried over from its checkpoint."""
+        if self.run is not None:
+            open_store(str(self.run)).write(TRANSFER, json.dumps({"lines": lines}).encode())
+
+    def event(self, name: str, **fields: Any) -> None:
+        """An event of this run."""
+        if self.run is not None:
+            event(self.run, name, **fields)
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        if self.board is not None:
+            self.board.close()
+
+
+def pid_file(run: Path, rank: int) -> Path:
+    """Where a worker says which process it is, for whoever wants to look at it with a debugger, or kill it."""
+    return run / "workers" / f"rank-{rank}.json"
+
+
+def say_who(run: Path, rank: int) -> None:
+    """Write this worker's host and process id."""
+    file = pid_file(run, rank)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"host": os.uname().nodename, "pid": os.getpid()}))

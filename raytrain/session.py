@@ -1,0 +1,52 @@
+"""A session: what `raytrain train` does around the driver. Progress and the report."""
+
+import sys
+from pathlib import Path
+
+from raytrain.errors import ResumeLater, UsageError
+from raytrain.plan import RunPlan
+from raytrain.progress import following
+from raytrain.worker import Job
+
+
+def train_and_report(plan: RunPlan, *, data: str, out: Path, address: str | None) -> Path:
+    """Train to the end, showing progress, and write the report; returns its path. Raises what the driver raises."""
+    from raytrain.report import build_report, markdown, write_report
+
+    run = run_shown(plan, data=data, out=out, address=address)
+    reports = [build_report(str(run))]
+    page = write_report(reports, run)
+    print(markdown(reports))
+    print(f"report: {page}")
+    return page
+
+
+def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None) -> Path:
+    """Run the plan to its end, showing progress; returns the run's folder. Raises what the driver raises."""
+    from raytrain.driver import run_job
+
+    run = run_folder(out)
+    job = Job(plan=plan, data_url=absolute(data), run=str(run))
+    try:
+        with following(run, plan):
+            run_job(job, address=address, say=warn)
+    except KeyboardInterrupt:
+        raise ResumeLater("interrupted; the same command goes on from the newest checkpoint") from None
+    return run
+
+
+def run_folder(out: Path | str) -> Path:
+    """The run's absolute folder. Raises UsageError for S3: logs are appended, which objects cannot be."""
+    if str(out).startswith("s3:"):
+        raise UsageError(f"--out {out}: a run's folder lies on a disk that all workers share, not in S3")
+    return Path(out).absolute()
+
+
+def absolute(data: str) -> str:
+    """A data URL that means the same in every process."""
+    return data if "://" in data else str(Path(data).absolute())
+
+
+def warn(line: str) -> None:
+    """A line for the person at the terminal, beside the results."""
+    print(line, file=sys.stderr, flush=True)

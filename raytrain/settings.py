@@ -1,0 +1,85 @@
+"""Changing a recipe: `--set path=value` on the command line and `change` in recipes, checked the same way."""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from raytrain.errors import UsageError
+from raytrain.recipe import Recipe
+
+
+def parse(settings: Sequence[str]) -> dict[str, Any]:
+    """`["optimizer.lr=1e-3"]` to `{"optimizer.lr": 0.001}`. Values are JSON, or text where they are none."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: write path=value, e.g. --set optimizer.lr=1e-3")
+        try:
+            changes[path.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            changes[path.strip()] = value
+    return changes
+
+
+def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with the values at dotted paths replaced. Raises UsageError naming the field and what it takes."""
+    tree = recipe.model_dump(mode="json")
+    known = sorted(paths(tree))
+    for path, value in changes.items():
+        if path not in known:
+            near = difflib.get_close_matches(path, known, n=3, cutoff=0.3) or known
+            raise UsageError(f"recipe '{recipe.name}' has no field '{path}'; the nearest: {', '.join(near)}")
+        *parents, leaf = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = value
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_complaint(error.errors()[0], changes)) from None
+
+
+def _complaint(error: ErrorDetails, changes: Mapping[str, Any]) -> str:
+    """What is wrong, said of the changes that were asked for: those at, above or below the field, else all."""
+    # a model's path holds its family's name, which the user never wrote
+    where = ".".join(str(part) for part in error["loc"] if part not in ("swin", "resnet"))
+    near = [
+        path for path in changes if f"{where}.".startswith(f"{path}.") or f"{path}.".startswith(f"{where}.")
+    ]
+    asked = " ".join(f"--set {path}={json.dumps(changes[path])}" for path in near or changes)
+    exact = where in changes or error["type"] == "value_error"
+    return f"{asked}: {'' if exact else f'{where}: '}{_needed(error)}"
+
+
+def _needed(error: ErrorDetails) -> str:
+    """A validation error in the words of someone who never heard of the validator."""
+    match error["type"]:
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case "extra_forbidden":
+            return "no such field there"
+        case "missing":
+            return "this one is missing"
+        case "union_tag_invalid":
+            return f"should be {error['ctx']['expected_tags']}"
+        case "too_short":
+            return f"should have at least {error['ctx']['min_length']} entry"
+        case "too_long":
+            return f"should have {error['ctx']['max_length']} entries, not {error['ctx']['actual_length']}"
+    text = re.sub(r" or instance of \w+", "", error["msg"]).replace("valid tuple", "list, e.g. [2, 4]")
+    return text.removeprefix("Input ")
+
+
+def paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted paths of all leaves."""
+    found: list[str] = []
+    for key, value in tree.items():
+        found += paths(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return found

@@ -1,0 +1,62 @@
+"""Words for people: a plan as text, sizes, durations, percentages. Pure functions, tested against goldens."""
+
+from raytrain.plan import RunPlan
+
+
+def plan_text(plan: RunPlan) -> str:
+    """The plan, one line per number: name, value, and the rule it came from."""
+    recipe, lengths, placement, estimates = plan.recipe, plan.lengths, plan.placement, plan.estimates
+    moving = recipe.regularization
+    rows = [
+        (
+            "model",
+            f"{recipe.model.family}, {estimates.parameters / 1e6:.2f} M parameters",
+            "estimates.parameters",
+        ),
+        ("compute", f"{estimates.forward_gmacs:.4g} GMAC/image", "estimates.forward_gmacs"),
+        ("images", f"{plan.data.train_samples} train, {plan.data.eval_samples} held out", ""),
+        ("classes", f"{plan.data.classes}, data {plan.data.name} {plan.data.fingerprint[:12]}", ""),
+        ("image size", f"{recipe.view.image_size} px", ""),
+        (
+            "workers",
+            f"{placement.workers} x {'1 GPU' if placement.gpu else f'{placement.cpus_per_worker} CPU'}",
+            "",
+        ),
+        ("engine", f"{placement.engine}, ZeRO {placement.zero_stage}, {recipe.precision}", ""),
+        ("global batch", f"{recipe.global_batch}", ""),
+        ("micro-batch", f"{placement.micro_batch}", "placement.micro_batch"),
+        ("accumulation", f"{placement.accumulation}", "placement.accumulation"),
+        ("steps per epoch", f"{lengths.steps_per_epoch}", "lengths.steps_per_epoch"),
+        ("steps", f"{lengths.steps}", "lengths.steps"),
+        ("warm-up", f"{lengths.warmup_steps} steps", "lengths.warmup_steps"),
+        ("evaluation", f"every {lengths.evaluate_every} steps", "lengths.evaluate_every"),
+        ("checkpoint", f"every {lengths.checkpoint_every} steps", "lengths.checkpoint_every"),
+        ("learning rate", f"{plan.lr:.4g}", "lr"),
+        ("optimizer", f"{recipe.optimizer.name}, weight decay {recipe.optimizer.weight_decay:g}", ""),
+        (
+            "regularization",
+            f"drop path {recipe.model.drop_path:g}, smoothing {moving.label_smoothing:g}, "
+            f"mixup {moving.mixup:g}, cutmix {moving.cutmix:g}, erasing {moving.random_erasing:g}",
+            "",
+        ),
+        ("checkpoint size", size(estimates.checkpoint_bytes), "estimates.checkpoint_bytes"),
+        ("memory per worker", f"{estimates.worker_gib:.2f} GiB", "estimates.worker_gib"),
+        ("time", "-" if estimates.hours is None else f"{estimates.hours:.1f} h", "estimates.hours"),
+        ("cost", "-" if estimates.cost is None else f"{estimates.cost:.0f}", "estimates.cost"),
+    ]
+    if plan.init is not None:
+        rows.insert(0, ("start from", f"{plan.init.checkpoint} ({plan.init.digest[:12]})", ""))
+    lines = [f"{recipe.name}: {recipe.summary}", f"  source: {recipe.source}", f"  plan:   {plan.hash}"]
+    for name, value, rule in rows:
+        why = plan.because.get(rule, "")
+        lines.append(f"  {name:<18}{value:<34}{'  ' + why if why else ''}".rstrip())
+    return "\n".join(lines)
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.5 MB (powers of ten)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,182 @@
+"""The worker: what every rank does. Build the parts from the plan, restore or start, run the loop.
+
+`work` knows nothing of Ray: the driver's Ray function calls it, and so does a test with a rank of its own.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from data_shards.loader import eval_batches, train_batches
+from data_shards.shardset import ShardSet, Value, load_shardset
+from data_shards.store import open_store
+from raytrain import checkpoint
+from raytrain.engine import Engine, TorchEngine
+from raytrain.errors import RunError
+from raytrain.evaluate import evaluate
+from raytrain.evaluation import Evaluation
+from raytrain.loop import Run, train
+from raytrain.manifest import verify
+from raytrain.models.build import build
+from raytrain.optim import make_optimizer
+from raytrain.plan import RunPlan
+from raytrain.ranks import Ranks, use_threads
+from raytrain.runlog import RunLog, say_who
+from raytrain.state import TrainState
+from raytrain.transfer import adapt
+
+STOP_FILE = "stop"
+KEEP_CHECKPOINTS = 3
+
+
+class Job(Value):
+    """A plan, and where its data and its run are. `resume` is the verified checkpoint to go on from."""
+
+    plan: RunPlan
+    data_url: str
+    run: str
+    resume: str | None = None
+
+
+def nothing(_: dict[str, float]) -> None:
+    """A report hook for runs nobody listens to."""
+
+
+def work(job: Job, ranks: Ranks, report: Callable[[dict[str, float]], None] = nothing) -> None:
+    """Run the job on this rank to its end. Raises RunError, DataError, or ResumeLater when asked to stop."""
+    plan, run = job.plan, Path(job.run)
+    use_threads(plan.placement.cpus_per_worker)
+    say_who(run, ranks.rank)
+    shardset = load_shardset(job.data_url)
+    if shardset.fingerprint != plan.data.fingerprint:
+        raise RunError(
+            f"the data at {job.data_url} changed under the run: fingerprint {shardset.fingerprint[:12]}, "
+            f"the plan was made for {plan.data.fingerprint[:12]}"
+        )
+    log = RunLog(run if ranks.first else None)
+    engine, state = start(job, shardset, ranks, log)
+    log.start(state.step)
+    try:
+        train(assemble(job, shardset, ranks, log, engine, state, report))
+    finally:
+        log.close()
+
+
+def start(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog) -> tuple[Engine, TrainState]:
+    """An engine and its state: from the checkpoint to resume, the one to fine-tune, or from scratch."""
+    plan = job.plan
+    module = build(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size, seed=plan.recipe.seed)
+    if plan.init is not None and job.resume is None:
+        source = verify(plan.init.checkpoint)
+        if source.manifest.digest != plan.init.digest:
+            raise RunError(
+                f"{source.url} is another checkpoint than the one that was planned: digest "
+                f"{source.manifest.digest[:12]}, the plan says {plan.init.digest[:12]}. Plan again, or put it back"
+            )
+        weights, account = adapt(checkpoint.load_model(source), source.card.classes, module, shardset.classes)
+        module.load_state_dict(weights)
+        log.transfer(account.lines())
+    module.to(ranks.device)
+    optimizer = make_optimizer(module, plan.recipe.optimizer, plan.lr)
+    engine: Engine
+    if plan.placement.engine == "deepspeed":
+        from raytrain.engine_deepspeed import DeepSpeedEngine
+
+        engine = DeepSpeedEngine(module, optimizer, plan)
+    else:
+        engine = TorchEngine(
+            module,
+            optimizer,
+            device=ranks.device,
+            accumulation=plan.placement.accumulation,
+            clip_norm=plan.recipe.optimizer.clip_norm,
+            bf16=plan.recipe.precision == "bf16",
+        )
+    if job.resume is None:
+        return engine, TrainState()
+    state, tensors = checkpoint.load_engine(verify(job.resume))
+    engine.load(tensors)
+    log.event("resumed", step=state.step, world=ranks.world)
+    return engine, state
+
+
+def assemble(
+    job: Job,
+    shardset: ShardSet,
+    ranks: Ranks,
+    log: RunLog,
+    engine: Engine,
+    state: TrainState,
+    report: Callable[[dict[str, float]], None],
+) -> Run:
+    """Hand the loop its parts."""
+    plan, recipe = job.plan, job.plan.recipe
+    stop_file = Path(job.run) / STOP_FILE
+
+    def evaluate_now() -> Evaluation | None:
+        engine.gather()  # averages the buffers: all ranks must evaluate one network
+        batches = eval_batches(
+            url=job.data_url,
+            shardset=shardset,
+            split=recipe.eval_split,
+            view=recipe.view,
+            batch_size=4 * plan.placement.micro_batch,  # no activations are kept here
+            rank=ranks.rank,
+            world=ranks.world,
+            processes=plan.placement.loader_processes,
+        )
+        return evaluate(
+            engine.module,
+            batches,
+            ranks=ranks,
+            split=recipe.eval_split,
+            samples=plan.data.eval_samples,
+            classes=plan.data.classes,
+            bf16=recipe.precision == "bf16",
+        )
+
+    def save_now() -> None:
+        save(job, shardset, ranks, log, engine, state)
+
+    return Run(
+        plan=plan,
+        state=state,
+        engine=engine,
+        batches=train_batches(
+            url=job.data_url,
+            shardset=shardset,
+            split=recipe.train_split,
+            view=recipe.view,
+            seed=recipe.seed,
+            global_batch=recipe.global_batch,
+            micro_batch=plan.placement.micro_batch,
+            rank=ranks.rank,
+            world=ranks.world,
+            samples_seen=state.samples_seen,
+            processes=plan.placement.loader_processes,
+        ),
+        ranks=ranks,
+        log=log,
+        evaluate=evaluate_now,
+        save=save_now,
+        report=report,
+        stop_asked=stop_file.exists,
+    )
+
+
+def save(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog, engine: Engine, state: TrainState) -> None:
+    """Gather on all ranks, write on the first. Every rank learns whether it was written."""
+    began = time.monotonic()
+    tensors = engine.save()
+    problem: Exception | None = None
+    if ranks.first:
+        store = open_store(job.run)
+        try:
+            checkpoint.save(store, job.plan, shardset.classes, state, tensors, ranks.world)
+            checkpoint.prune(store, keep=KEEP_CHECKPOINTS, best=state.best_step)
+        except Exception as error:  # noqa: BLE001 -- re-raised on every rank, or the others would wait for ever
+            problem = error
+    problem = ranks.from_first(problem)
+    if problem is not None:
+        raise problem
+    log.event("checkpoint", step=state.step, seconds=time.monotonic() - began)

@@ -1,0 +1,378 @@
+"""The command line, as a person meets it: help, plans, and one clear message for each mistake."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from fake_run import FakeRun
+from plans import TINY_RESNET, paper_shardset, tiny_plan, tiny_recipe
+
+from data_shards.shardset import load_shardset
+from data_shards.store import open_store
+from raytrain import checkpoint
+from raytrain.console import COMMANDS, main
+from raytrain.engine import EngineState
+from raytrain.errors import RunError
+from raytrain.manifest import key_of
+from raytrain.models.build import build
+from raytrain.plan import RunPlan
+from raytrain.recipes import names
+from raytrain.state import TrainState
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def raytrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run a command line in this process. An undeclared error, a traceback for a user, fails the test."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["raytrain", *map(str, arguments)])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A shard set's manifest: 400 images, 8 classes, nothing behind it."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "shardset.json").write_text(paper_shardset().model_dump_json())
+    return folder
+
+
+def refused(said: Said, code: int) -> str:
+    """The one message of a command that was refused."""
+    assert said.code == code, said
+    assert said.err.startswith("error: "), said
+    assert said.err.count("error:") == 1
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    return said.err.removeprefix("error: ").rstrip("\n")
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_help_lists_every_command_with_its_line(raytrain: Callable[..., Said]) -> None:
+    said = raytrain("--help")
+    assert said.code == 0
+    for name, (_, line) in COMMANDS.items():
+        assert re.search(rf"\b{name} +{re.escape(line)}", said.out), name
+    assert len(COMMANDS) == 9
+    assert "75 stopped and can be continued" in said.out
+    assert "completion" not in said.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(raytrain: Callable[..., Said], command: str) -> None:
+    said = raytrain(command, "--help")
+    assert (said.code, said.err) == (0, "")
+    assert f"raytrain {command}" in said.out
+    assert "completion" not in said.out
+
+
+def test_a_command_that_does_not_exist(raytrain: Callable[..., Said]) -> None:
+    said = raytrain("trian")
+    assert said.code == 2
+    assert "No such command 'trian'" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_whole_process_ends_with_the_same_code_and_message(data: Path) -> None:
+    command = [sys.executable, "-m", "raytrain", "plan", "swin_xxl", "--data", str(data)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert refused(Said(done.returncode, done.stdout, done.stderr), 2).startswith("unknown recipe 'swin_xxl'")
+
+
+def test_a_plan_loads_neither_torch_nor_ray(data: Path) -> None:
+    done = python(
+        "import sys\nfrom raytrain.console import main\n"
+        f"sys.argv = ['raytrain', 'plan', 'smoke_swin_22k', '--data', {str(data)!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'ray', 'numpy', 'torchvision', 'webdataset', 'boto3'}\n"
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert "optimizer.lr 0.002 x global batch 64 / 64" in done.stdout
+
+
+def test_a_plan_for_machines_is_the_plan(raytrain: Callable[..., Said], data: Path) -> None:
+    settings = ["--set", "epochs=3", "--set", "global_batch=48", "--workers", "3", "--engine", "torch"]
+    said = raytrain("plan", "smoke_swin_22k", "--data", data, *settings, "--json")
+    plan = RunPlan.model_validate_json(said.out)
+    assert (said.code, plan.lengths.steps) == (0, 25)  # 3 x 400 / 48
+    assert (plan.placement.workers, plan.placement.micro_batch, plan.placement.engine) == (3, 16, "torch")
+
+
+@pytest.mark.parametrize("name", names())
+def test_without_data_a_recipe_is_planned_for_the_data_it_was_made_for(
+    raytrain: Callable[..., Said], name: str
+) -> None:
+    said = raytrain("plan", name, "--fleet", "h200x8", "--json")
+    plan = RunPlan.model_validate_json(said.out)
+    sizes = {"22k": (14_197_122, 21_841), "1k": (1_281_167, 1_000)}
+    smoke = {"22k": (4_800, 48), "1k": (1_600, 16)}
+    wide = "22k" if name.endswith("22k") else "1k"
+    assert (plan.data.train_samples, plan.data.classes) == (smoke if "smoke" in name else sizes)[wide]
+    assert plan.data.name.startswith("assumed: ")
+
+
+def test_recipes_are_listed(raytrain: Callable[..., Said]) -> None:
+    listed = json.loads(raytrain("recipes", "--json").out)
+    assert [entry["name"] for entry in listed] == names()
+    said = raytrain("recipes")
+    assert said.code == 0
+    assert [name for name in names() if not re.search(rf"^ ?{name}\b", said.out, re.M)] == []
+
+
+SWIN = "smoke_swin_22k"
+WRONG_PLANS = [
+    (["swin_b"], 2, "unknown recipe 'swin_b'; the nearest: swin_b_1k"),
+    (
+        [SWIN, "--set", "optimiser.lr=1"],
+        2,
+        f"recipe '{SWIN}' has no field 'optimiser.lr'; the nearest: optimizer.lr",
+    ),
+    ([SWIN, "--set", "optimizer.lr"], 2, "--set optimizer.lr: write path=value"),
+    ([SWIN, "--set", "optimizer.lr=fast"], 2, '--set optimizer.lr="fast": should be a valid number'),
+    ([SWIN, "--set", "model.embed_dim=50"], 2, "--set model.embed_dim=50: embed_dim 50 is not a multiple"),
+    ([SWIN, "--set", "view.image_size=40"], 2, "image size 40 is not tiled by window 4 in every stage"),
+    ([SWIN, "--set", "eval_split=test"], 1, "shard set 'paper' has no split 'test'; it has train, val"),
+    (
+        [SWIN, "--workers", "3"],
+        2,
+        "global batch 64 does not divide over 3 workers; the nearest that do: --set global_batch=63 or 66",
+    ),
+    ([SWIN, "--workers", "0"], 2, "--workers 0: a run needs at least 1 worker"),
+    (
+        [SWIN, "--fleet", "h100"],
+        2,
+        "unknown fleet 'h100': a preset (local, local-2, h200x8) or the path of a .yaml",
+    ),
+    ([SWIN, "--fleet", "absent.yaml"], 2, "no fleet file at absent.yaml"),
+    ([SWIN, "--engine", "deepsped"], 2, "--engine deepsped: it is deepspeed or torch"),
+    (["swin_l_22k"], 2, "swin_l_22k needs about"),
+    ([SWIN, "--init", "nowhere"], 2, f"{Path.cwd()}/nowhere holds no checkpoint"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), WRONG_PLANS)
+@pytest.mark.parametrize("command", ["plan", "train"])
+def test_a_wrong_wish_is_one_clear_message_before_anything_starts(
+    raytrain: Callable[..., Said],
+    data: Path,
+    tmp_path: Path,
+    command: str,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    out = ["--out", tmp_path / "out"] if command == "train" else []
+    said = refused(raytrain(command, *arguments, "--data", data, *out), code)
+    assert said.startswith(message)
+    assert "further information" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_fleet_file(raytrain: Callable[..., Said], data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nmemory: 80\n")
+    said = refused(raytrain("plan", SWIN, "--data", data, "--fleet", file), 2)
+    assert said.startswith(f"{file}: memory: no such field; there are name, nodes,")
+
+
+def test_data_that_is_not_there_or_damaged(raytrain: Callable[..., Said], data: Path) -> None:
+    said = refused(raytrain("plan", SWIN, "--data", data / "nothing"), 1)
+    assert said.startswith(f"no shard set at {data}/nothing: shardset.json is missing")
+    (data / "shardset.json").write_text('{"format": 1')
+    said = refused(raytrain("plan", SWIN, "--data", data), 1)
+    assert said.startswith(f"{data}/shardset.json is damaged")
+    (data / "shardset.json").write_bytes(b"\xff\x00")
+    refused(raytrain("plan", SWIN, "--data", data), 1)
+
+
+def test_options_that_are_missing_or_of_another_type(raytrain: Callable[..., Said], data: Path) -> None:
+    """Typer's own messages: still exit code 2 and no traceback."""
+    for arguments, said in (
+        (["train", SWIN, "--out", "run"], "Missing option '--data'"),
+        (["train", SWIN, "--data", data], "Missing option '--out'"),
+        (["plan", SWIN, "--data", data, "--workers", "two"], "Invalid value for '--workers'"),
+        (["plan", SWIN, "--data", data, "--zero", "3"], "Invalid value for '--zero'"),
+    ):
+        found = raytrain(*arguments)
+        assert found.code == 2
+        assert said in found.err
+        assert "Traceback" not in found.err
+
+
+def claim(run: Path, plan: RunPlan, data: str = "d") -> None:
+    """As the driver does it; Ray is loaded here."""
+    from raytrain import driver
+    from raytrain.worker import Job
+
+    with driver.run_lock(run):
+        driver.claim(run, Job(plan=plan, data_url=data, run=str(run)))
+
+
+def test_a_run_folder_belongs_to_one_plan(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    claim(run, tiny_plan())
+    assert RunPlan.model_validate_json((run / "plan.json").read_text()) == tiny_plan()
+    assert json.loads((run / "job.json").read_text()) == {"data_url": "d"}
+    claim(run, tiny_plan(workers=4), "moved")  # the same run, on other machines
+    assert RunPlan.model_validate_json((run / "plan.json").read_text()).placement.workers == 4
+    before = (run / "plan.json").read_bytes()
+    with pytest.raises(RunError) as refusal:
+        claim(run, tiny_plan(seed=1, epochs=3))
+    said = str(refusal.value)
+    assert said.startswith(f"{run} holds another run; the plans differ in\n")
+    assert "\n  recipe.seed: 0 -> 1\n" in said
+    assert "\n  recipe.epochs: 2.0 -> 3.0\n" in said
+    assert said.endswith("Use another --out, or the same settings to continue it")
+    assert (run / "plan.json").read_bytes() == before
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("my only copy")
+    with pytest.raises(RunError, match=r"holds other files \(thesis\.tex, \.\.\.\); use an empty --out"):
+        claim(tmp_path, tiny_plan())
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["thesis.tex"]
+    with pytest.raises(RunError, match=r"thesis\.tex is a file; use a folder for --out"):
+        claim(tmp_path / "thesis.tex", tiny_plan())
+
+
+def test_a_damaged_plan_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text('{"recipe": ')
+    with pytest.raises(RunError, match=r"plan\.json is damaged, or of another version: Invalid JSON"):
+        claim(tmp_path, tiny_plan())
+    assert (tmp_path / "plan.json").read_text() == '{"recipe": '
+
+
+def test_a_second_driver_writes_nothing(tmp_path: Path) -> None:
+    from raytrain.driver import run_lock
+
+    claim(tmp_path / "run", tiny_plan())
+    before = (tmp_path / "run" / "plan.json").read_bytes()
+    with (
+        run_lock(tmp_path / "run"),
+        pytest.raises(
+            RunError, match=f"another raytrain is working on {tmp_path}/run; wait for it or stop it"
+        ),
+    ):
+        claim(tmp_path / "run", tiny_plan(workers=4))
+    assert (tmp_path / "run" / "plan.json").read_bytes() == before
+    claim(tmp_path / "run", tiny_plan(workers=4))
+
+
+def test_what_a_killed_first_attempt_left_is_no_other_run(tmp_path: Path) -> None:
+    (tmp_path / ".plan.json.x1.tmp").write_text("{")
+    claim(tmp_path, tiny_plan())
+
+
+def test_train_into_another_run_says_so(raytrain: Callable[..., Said], data: Path, tmp_path: Path) -> None:
+    claim(tmp_path / "run", tiny_plan())
+    said = raytrain("train", SWIN, "--data", data, "--out", tmp_path / "run")
+    assert said.code == 1
+    assert said.err.startswith(f"error: {tmp_path}/run holds another run; the plans differ in\n")
+    assert '\n  recipe.name: "tiny" -> "smoke_swin_22k"\n' in said.err
+    said = raytrain("train", SWIN, "--data", data, "--out", "s3://bucket/run")
+    assert (said.code, "a run's folder lies on a disk" in said.err) == (2, True)
+
+
+@pytest.fixture
+def run(small_set: str, tmp_path: Path) -> Path:
+    """A run with one checkpoint of an untrained network for the small set's classes."""
+    shardset = load_shardset(small_set)
+    module = build(TINY_RESNET, len(shardset.classes), 16, seed=0)
+    engine = EngineState(model=module.state_dict(), moments={}, applied=0)
+    plan = tiny_plan(precision="fp32")
+    assert plan.recipe == tiny_recipe(precision="fp32")
+    checkpoint.save(open_store(str(tmp_path / "run")), plan, shardset.classes, TrainState(step=3), engine, 1)
+    return tmp_path / "run"
+
+
+def test_a_checkpoint_is_evaluated_in_words_and_in_json(
+    raytrain: Callable[..., Said], run: Path, small_set: str
+) -> None:
+    said = raytrain("eval", run, "--data", small_set)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("30 images of split 'val', each once\n  top-1 ")
+    found = json.loads(
+        raytrain("eval", run / key_of(3), "--data", small_set, "--split", "train", "--json").out
+    )
+    assert (found["samples"], found["split"], len(found["per_class"])) == (120, "train", 6)
+    assert torch.is_grad_enabled()
+
+
+def test_eval_refuses_what_it_cannot_compare(
+    raytrain: Callable[..., Said], run: Path, small_set: str, data: Path, tmp_path: Path
+) -> None:
+    said = refused(raytrain("eval", tmp_path / "none", "--data", small_set), 2)
+    assert said.startswith(f"{tmp_path}/none holds no checkpoint")
+    said = refused(raytrain("eval", run, "--data", data), 2)
+    assert said.startswith(f"{run} predicts 6 classes, {data} has 8, 0 in common")
+    assert "raytrain train --init" in said
+    assert "has no split 'test'" in refused(raytrain("eval", run, "--data", small_set, "--split", "test"), 1)
+    (run / key_of(3) / "model.pt").write_bytes(b"not the weights")
+    said = refused(raytrain("eval", run, "--data", small_set), 1)
+    assert "every finished checkpoint of this run is damaged" in said
+    assert f"{key_of(3)}/model.pt is damaged" in said
+
+
+def test_the_same_classes_in_another_order_are_other_classes(
+    raytrain: Callable[..., Said], run: Path, small_set: str, data: Path
+) -> None:
+    there = load_shardset(small_set)
+    turned = there.model_copy(update={"classes": there.classes[::-1]})
+    (data / "shardset.json").write_text(turned.model_dump_json())
+    assert "6 classes" in refused(raytrain("eval", run, "--data", data), 2)
+
+
+def test_a_report_of_no_run(raytrain: Callable[..., Said], tmp_path: Path) -> None:
+    said = refused(raytrain("report", tmp_path), 1)
+    assert said.startswith(str(tmp_path))
+    assert "plan.json" in said
+    assert list(tmp_path.iterdir()) == [], "nothing is written"
+    said = refused(raytrain("report", tmp_path / "absent"), 1)
+    assert "plan.json" in said
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_report_of_a_run_is_where_it_says(
+    raytrain: Callable[..., Said], data: Path, tmp_path: Path
+) -> None:
+    FakeRun(tmp_path / "run", tiny_plan(), str(data), top1=0.8).train(50).finish()
+    said = raytrain("report", tmp_path / "run", "--out", tmp_path / "pages")
+    assert said.code == 0
+    assert said.out.rstrip().endswith(f"report: {tmp_path}/pages/report.html")
+    assert (tmp_path / "pages" / "report.html").stat().st_size > 5000
+    listed = json.loads(raytrain("report", tmp_path / "run", "--json").out)
+    assert [entry["plan"]["recipe"]["name"] for entry in listed] == ["tiny"]
