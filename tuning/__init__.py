@@ -1,0 +1,1 @@
+"""Many recipes to one decision: search with Ray Tune and Optuna."""

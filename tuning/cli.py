@@ -1,0 +1,101 @@
+"""`raytrain tune`: a sweep of a recipe with Ray Tune, Optuna's TPE and a gentle ASHA."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raytrain.cli.options import (
+    Address,
+    AsJson,
+    DataUrl,
+    FleetName,
+    InitUrl,
+    RecipeName,
+    Settings,
+    Workers,
+    make_plan,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def tune(
+    recipe: RecipeName,
+    data: DataUrl,
+    out: Annotated[Path, typer.Option("--out", help="The sweep's folder, on a disk that all workers share.")],
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--space",
+            metavar="PATH=RANGE",
+            help="A field to search: PATH=LOW:HIGH, PATH=log:LOW:HIGH or PATH=choice:A,B; repeatable. "
+            "Without it weight decay and drop path.",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many; the first has the recipe's own values.")] = 8,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time; as many as the cluster holds if not given.")
+    ] = None,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Before this share of its steps no trial is stopped; from there on the worse half is, at each "
+            "doubling. 1 stops none.",
+        ),
+    ] = 0.5,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the search; one trial at a time repeats it exactly.")
+    ] = 0,
+    fleet: FleetName = "local",
+    workers: Workers = None,
+    settings: Settings = None,
+    init: InitUrl = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search a recipe's fields for the best top-1; run again with the same arguments to continue.
+
+    OUT/trials/ID are ordinary runs, OUT/study.db is an Optuna storage (`optuna-dashboard sqlite:///OUT/study.db`).
+    """
+    from raytrain.session import absolute, run_folder, warn
+    from raytrain.settings import parse
+    from tuning.space import default_space, parse_space
+    from tuning.trial import Sweep
+
+    base = make_plan(
+        recipe, data, fleet=fleet, workers=workers, settings=settings, init=init, engine="deepspeed", zero=1
+    )
+    folder = run_folder(out)
+    from cluster.fleet import load_fleet
+
+    sweep = Sweep(
+        plan=base,
+        fleet=load_fleet(fleet, workers),
+        data_url=absolute(data),
+        space=parse_space(space, base.recipe) if space else default_space(base.recipe),
+        seed=seed,
+        grace=grace,
+    )
+    from tuning.sweep import run_sweep
+    from tuning.table import best, command, read_rows, table
+
+    run_sweep(sweep, out=folder, trials=trials, concurrency=concurrency, address=address, say=warn)
+    rows = read_rows(folder)
+    winner = best(rows)
+    options = {"--fleet": fleet if fleet != "local" else None, "--workers": workers, "--init": init}
+    line = command(recipe, data, out / "best", options, {**parse(settings or []), **winner.changes})
+    if as_json:
+        print(
+            json.dumps({"trials": [row.model_dump() for row in rows], "best": winner.trial, "command": line})
+        )
+        return
+    from rich.console import Console
+
+    Console(file=sys.stdout).print(table(rows))
+    print(f"\nbest: trial {winner.trial}, in {winner.run}\n{line}")
