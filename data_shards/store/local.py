@@ -13,6 +13,8 @@ from data_shards.errors import DataError, DataUsageError
 from data_shards.store.base import NotFoundError
 
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+DRAFT_TRIES = 100
+"""Folders may be taken away this often in a row; each time another process has just finished a delete."""
 
 
 class LocalStore:
@@ -57,14 +59,11 @@ class LocalStore:
         path = self._path(key)
         needed = len(content) if isinstance(content, bytes) else content.stat().st_size
         with space_for(path, needed):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+            draft, name = _open_draft(path)
             try:
                 with os.fdopen(draft, "wb") as file:
                     _fill(file, content)
-                    os.fchmod(
-                        file.fileno(), 0o644
-                    )  # a draft's 0600 would hide shards and reports from others
+                    os.fchmod(file.fileno(), 0o644)  # 0600, as drafts are made, hides shards from others
                 os.replace(name, path)
             except BaseException:
                 Path(name).unlink()
@@ -102,6 +101,20 @@ def space_for(path: Path, needed: int) -> Iterator[None]:
             f"the disk is full: {path} needs {needed:,} bytes and {free:,} are free. "
             "Make room there and run the same command again: it continues where it stopped"
         ) from None
+
+
+def _open_draft(path: Path) -> tuple[int, str]:
+    """A new hidden file beside `path`: its descriptor and name. The folder is made where it is missing.
+
+    Another process's `delete` may take the folder away, empty as it still is, before the file is in it.
+    """
+    for _ in range(DRAFT_TRIES):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        except (FileNotFoundError, FileExistsError) as error:  # taken after, or while, it was made
+            taken = error
+    raise taken
 
 
 def _fill(file: BinaryIO, content: bytes | Path) -> None:

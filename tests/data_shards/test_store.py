@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,18 @@ def test_a_killed_write_is_not_seen_and_delete_sweeps_it(tmp_path: Path) -> None
     (tmp_path / ".a.tar.k1ll3d.tmp").write_bytes(b"half")
     assert store.list("") == []
     store.delete("a.tar")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_delete_never_takes_the_folder_of_a_write_beside_it(tmp_path: Path) -> None:
+    def write_and_delete(name: str) -> None:
+        store = open_store(str(tmp_path))
+        for _ in range(200):
+            store.write(f"shards/{name}", b"1")
+            store.delete(f"shards/{name}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_delete, "abcd"))  # raises what a thread raised
     assert list(tmp_path.iterdir()) == []
 
 
