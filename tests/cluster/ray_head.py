@@ -82,11 +82,11 @@ def end(head: subprocess.Popen[bytes]) -> None:
 def raytrain(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     return subprocess.run(
-        [BIN / "raytrain", *arguments], env=env, capture_output=True, text=True, timeout=300, check=False
+        [BIN / "raytrain", *arguments], env=env, capture_output=True, text=True, timeout=900, check=False
     )
 
 
-def answering(env: dict[str, str], seconds: float = 180) -> None:
+def answering(env: dict[str, str], seconds: float = 600) -> None:
     """Wait until the head's Jobs API answers."""
     until = time.monotonic() + seconds
     while (tried := raytrain("cluster", "status", env=env)).returncode != 0:

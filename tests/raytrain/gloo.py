@@ -34,7 +34,7 @@ def _rank(
         OMP_NUM_THREADS="1",
     )
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world, timeout=timedelta(seconds=120))
+    dist.init_process_group("gloo", rank=rank, world_size=world, timeout=timedelta(seconds=600))
     try:
         torch.save(function(rank, world, *args), out / f"rank-{rank}.pt")
     finally:

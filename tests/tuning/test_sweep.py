@@ -19,7 +19,7 @@ SPACE = {"optimizer.lr": Choice(values=(GOOD, HUGE))}
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_sweep_with_every_ending_leaves_nothing_behind(tmp_path):
     import optuna
     import ray
@@ -44,7 +44,7 @@ def test_a_sweep_with_every_ending_leaves_nothing_behind(tmp_path):
         study.enqueue_trial({"optimizer.lr": HUGE})
         study.enqueue_trial({"optimizer.lr": GOOD})
         run(4)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while left := [group for group in placement_group_table().values() if group["state"] != "REMOVED"]:
             assert time.monotonic() < until, left
         while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
