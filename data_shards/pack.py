@@ -171,7 +171,7 @@ def _whole(store: Store, record: ShardRecord) -> bool:
     if not shard.samples:
         return True
     try:
-        tar, index = store.size(f"shards/{shard.name}.tar"), store.size(f"index/{shard.name}.idx")
+        tar, index = store.size(shard.tar_key), store.size(shard.index_key)
     except NotFoundError:
         return False
     return tar == shard.bytes and index == shard.samples * RECORD.itemsize

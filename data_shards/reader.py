@@ -44,7 +44,7 @@ class Reader:
     def read(self, shard: int, row: int) -> Sample:
         """Sample `row` of shard number `shard` of the split. DataError if it was damaged since packing."""
         opened = self._opened(shard)
-        return _checked(opened.tar, 0, opened.records[row], f"{self._url}/{_tar(self.split.shards[shard])}")
+        return _checked(opened.tar, 0, opened.records[row], f"{self._url}/{self.split.shards[shard].tar_key}")
 
     def _opened(self, number: int) -> _Open:
         if number not in self._open:
@@ -54,9 +54,9 @@ class Reader:
         return self._open[number]
 
     def _map(self, shard: Shard) -> _Open:
-        idx = self._cache.path(_idx(shard), shard.samples * RECORD.itemsize, shard.index_sha256)
+        idx = self._cache.path(shard.index_key, shard.samples * RECORD.itemsize, shard.index_sha256)
         index = _verified_index(idx.read_bytes(), shard, self._url)
-        tar = self._cache.path(_tar(shard), shard.bytes, shard.sha256)
+        tar = self._cache.path(shard.tar_key, shard.bytes, shard.sha256)
         with tar.open("rb") as file:
             return _Open(index, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
@@ -69,26 +69,18 @@ def read_jpeg(url: str, shardset: ShardSet, split: str, index: int) -> bytes:
     (number,), (row,) = Rows([shard.samples for shard in chosen.shards]).locate(np.array([index]))
     shard = chosen.shards[number]
     store = open_store(url)
-    record = _verified_index(store.read(_idx(shard)), shard, url)[row]
+    record = _verified_index(store.read(shard.index_key), shard, url)[row]
     start = int(record["block"]) * TAR_BLOCK
-    image = store.read(_tar(shard), start, int(record["size"]))
-    return _checked(image, start, record, f"{url}/{_tar(shard)}").image
+    image = store.read(shard.tar_key, start, int(record["size"]))
+    return _checked(image, start, record, f"{url}/{shard.tar_key}").image
 
 
 def labels(url: str, shardset: ShardSet, split: str) -> Ints:
     """int64 [samples]: the labels of the split, in the order that evaluation numbers them."""
     store = open_store(url)
     shards = shardset.split(split).shards
-    parts = [_verified_index(store.read(_idx(shard)), shard, url)["label"] for shard in shards]
+    parts = [_verified_index(store.read(shard.index_key), shard, url)["label"] for shard in shards]
     return np.concatenate(parts).astype(np.int64)
-
-
-def _tar(shard: Shard) -> str:
-    return f"shards/{shard.name}.tar"
-
-
-def _idx(shard: Shard) -> str:
-    return f"index/{shard.name}.idx"
 
 
 def _verified_index(raw: bytes, shard: Shard, url: str) -> Index:
@@ -96,7 +88,7 @@ def _verified_index(raw: bytes, shard: Shard, url: str) -> Index:
     digest = hashlib.sha256(raw).hexdigest()
     if digest != shard.index_sha256:
         raise DataError(
-            f"{url}/{_idx(shard)} is damaged: its sha256 is {digest} and the manifest says "
+            f"{url}/{shard.index_key} is damaged: its sha256 is {digest} and the manifest says "
             f"{shard.index_sha256}. `raytrain data verify` lists all such files"
         )
     return decode_index(raw)

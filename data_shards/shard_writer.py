@@ -67,8 +67,8 @@ def write_shard(job: ShardJob) -> ShardRecord:
     )
     store = open_store(job.out)
     if len(records):
-        put(store, f"shards/{job.name}.tar", tar)
-        put(store, f"index/{job.name}.idx", index)
+        put(store, record.shard.tar_key, tar)
+        put(store, record.shard.index_key, index)
     put(store, f"index/{job.name}.json", record.model_dump_json().encode())
     return record
 

@@ -9,7 +9,7 @@ import hashlib
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_shards.errors import DataError, DataUsageError
 from data_shards.store import NotFoundError, open_store
@@ -37,13 +37,27 @@ def checked(kind: type[Options], **fields: object) -> Options:
 
 
 class Shard(Value):
-    """One tar and its index: `shards/<name>.tar`, `index/<name>.idx`."""
+    """One tar and its index, and the keys they have in the set's store.
+
+    `tar` is written only where it is not the default: a tar of somebody else's that was indexed where it lies.
+    """
 
     name: str
     samples: int
     bytes: int
     sha256: str
     index_sha256: str
+    tar: str = Field("", exclude_if=lambda key: not key)
+
+    @property
+    def tar_key(self) -> str:
+        """Where the tar is, from the set's root. Untrusted, as the whole manifest: stores refuse to leave the root."""
+        return self.tar or f"shards/{self.name}.tar"
+
+    @property
+    def index_key(self) -> str:
+        """Where the index is, from the set's root."""
+        return f"index/{self.name}.idx"
 
 
 class Split(Value):

@@ -75,9 +75,9 @@ def contact_sheet(url: str, shardset: ShardSet, split: str) -> Image.Image:
 
 def _tiles(url: str, shardset: ShardSet, split: str) -> Iterator[tuple[Image.Image, str]]:
     store, shard = open_store(url), shardset.split(split).shards[0]
-    records = decode_index(store.read(f"index/{shard.name}.idx"))
+    records = decode_index(store.read(shard.index_key))
     for block, size, _, label, *_ in _spread(records).tolist():
-        raw = store.read(f"shards/{shard.name}.tar", block * TAR_BLOCK, size)
+        raw = store.read(shard.tar_key, block * TAR_BLOCK, size)
         picture = Image.open(io.BytesIO(raw), formats=("JPEG",)).convert("RGB")
         scale = (TILE - 4) / max(picture.size)
         size_there = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

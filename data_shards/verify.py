@@ -75,24 +75,16 @@ def verify(url: str, threads: int, on_shard: Callable[[int, int], None]) -> Veri
 
 def _strangers(shardset: ShardSet, store: Store) -> Iterator[Fault]:
     """Files that no manifest knows: a reader that goes by patterns would take them for samples."""
-    names = {shard.name for split in shardset.splits.values() for shard in split.shards}
-    known = {_tar(name) for name in names} | {_idx(name) for name in names}
+    shards = [shard for split in shardset.splits.values() for shard in split.shards]
+    known = {shard.tar_key for shard in shards} | {shard.index_key for shard in shards}
     for key in store.list("shards/") + store.list("index/"):
         if key not in known:
             yield Fault(file=key, offset=0, what="the manifest does not name this file")
 
 
-def _tar(name: str) -> str:
-    return f"shards/{name}.tar"
-
-
-def _idx(name: str) -> str:
-    return f"index/{name}.idx"
-
-
 def _read(store: Store, shard: Shard) -> _Reading:
     faults, contents = [], []
-    for key in (_tar(shard.name), _idx(shard.name)):
+    for key in (shard.tar_key, shard.index_key):
         try:
             contents.append(store.read(key))
         except NotFoundError:
@@ -111,7 +103,7 @@ def judge(shard: Shard, tar: bytes, raw_index: bytes) -> _Reading:
         index = rebuild_index(tar)
         offset = _first_difference(raw_index, encode_index(index))
         faults.append(
-            Fault(file=_idx(shard.name), offset=offset, what="the index is not the one that was packed")
+            Fault(file=shard.index_key, offset=offset, what="the index is not the one that was packed")
         )
     found, keys = inspect_tar(tar, index)
     if hashlib.sha256(tar).hexdigest() != shard.sha256:
@@ -122,7 +114,7 @@ def judge(shard: Shard, tar: bytes, raw_index: bytes) -> _Reading:
             found.append((min(len(tar), shard.bytes), f"{len(tar)} bytes long, packed were {shard.bytes}"))
     elif len(index) != shard.samples:
         found.append((0, f"{len(index)} samples, the manifest says {shard.samples}"))
-    faults += [Fault(file=_tar(shard.name), offset=offset, what=what) for offset, what in found]
+    faults += [Fault(file=shard.tar_key, offset=offset, what=what) for offset, what in found]
     return _Reading(faults=faults, index=index, keys=np.array([_hash(key) for key in keys], np.uint64))
 
 
@@ -156,7 +148,7 @@ def _check_split(name: str, split: Split, readings: list[_Reading], classes: int
 
 
 def _at(shard: Shard, reading: _Reading, sample: int, what: str) -> Fault:
-    return Fault(file=_tar(shard.name), offset=int(reading.index["block"][sample]) * TAR_BLOCK, what=what)
+    return Fault(file=shard.tar_key, offset=int(reading.index["block"][sample]) * TAR_BLOCK, what=what)
 
 
 def _duplicates(split: Split, readings: list[_Reading]) -> Iterator[Fault]:

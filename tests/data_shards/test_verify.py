@@ -1,6 +1,7 @@
 """Verification: whatever is done to one byte of a set, it is found, and the file and place are named."""
 
 import random
+import zlib
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from typer.testing import CliRunner
 
 from data_shards.cli import app
 from data_shards.index import decode_index, encode_index
+from data_shards.reader import read_jpeg
 from data_shards.shardset import Shard, Split, load_shardset
+from data_shards.show import contact_sheet
 from data_shards.tarcheck import inspect_tar, rebuild_index
 from data_shards.verify import Verification, judge, verify
 
@@ -148,6 +151,25 @@ def test_a_shard_that_comes_twice_under_two_names(packed_copy: Path) -> None:
     offsets = decode_index((packed_copy / "index" / "val-00000.idx").read_bytes())["block"].astype(int) * 512
     assert {fault.offset for fault in found} == set(offsets.tolist())
     assert "sample 0 has the key of sample 0 of val-00000" in {fault.what for fault in found}
+
+
+def test_a_tar_that_lies_elsewhere_is_verified_read_and_shown(packed_copy: Path) -> None:
+    """A manifest says where a tar is only where it is not shards/NAME.tar: older ones keep their fingerprint."""
+    whole = load_shardset(str(packed_copy))
+    assert '"tar":' not in whole.model_dump_json()
+    (only,) = whole.splits["val"].shards
+    (packed_copy / "theirs").mkdir()
+    (packed_copy / "shards" / "val-00000.tar").rename(packed_copy / "theirs" / "val.tar")
+    moved = only.model_copy(update={"tar": "theirs/val.tar"})
+    there = whole.splits["val"].model_copy(update={"shards": (moved,)})
+    rewrite(packed_copy, splits={**whole.splits, "val": there})
+    found = load_shardset(str(packed_copy))
+    assert found.splits["val"].shards[0].tar_key == "theirs/val.tar"
+    assert check(packed_copy).faults == ()
+    first = decode_index((packed_copy / "index" / "val-00000.idx").read_bytes())[0]
+    image = read_jpeg(str(packed_copy), found, "val", 0)
+    assert zlib.crc32(image) == first["crc32"]
+    contact_sheet(str(packed_copy), found, "val")
 
 
 def test_command_names_the_byte_and_exits_1(packed_copy: Path) -> None:
