@@ -6,9 +6,10 @@ erasing and mixing belong on the accelerator, and a quarter of the bytes has to 
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,32 +23,49 @@ from data_shards.reader import Reader, labels, read_jpeg
 from data_shards.shardset import ShardSet
 from data_shards.view import View
 
-__all__ = ["Batch", "eval_batches", "labels", "read_jpeg", "train_batches"]
+__all__ = ["Batch", "Undecodable", "eval_batches", "labels", "read_jpeg", "train_batches"]
+
+
+class Undecodable(NamedTuple):
+    """A sample whose image no decoder reads: its slot, its place in the split, its key in the tar, and why."""
+
+    slot: int
+    shard: int
+    row: int
+    key: str
+    label: int
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """A micro-batch.
 
-    images    uint8 [b, 3, S, S]
-    labels    int64 [b]
-    slots     int64 [b], the global sample counter n in training, the index in the split in evaluation
-    replaced  images of the batch that no decoder reads
+    images       uint8 [b, 3, S, S]
+    labels       int64 [b]
+    slots        int64 [b], the global sample counter n in training, the index in the split in evaluation
+    places       int64 [b, 2], (shard, row) that was read for each slot
+    undecodable  those of the batch's samples whose image is another one's, or black
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     slots: torch.Tensor
-    replaced: int
+    places: torch.Tensor
+    undecodable: tuple[Undecodable, ...] = ()
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory; DataLoader calls it by this name."""
-        return Batch(
-            images=self.images.pin_memory(),
-            labels=self.labels.pin_memory(),
-            slots=self.slots.pin_memory(),
-            replaced=self.replaced,
-        )
+        """The same batch in page-locked memory (what the accelerator gets); DataLoader calls it by this name."""
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+
+class _Sample(NamedTuple):
+    """What a slot became."""
+
+    image: torch.Tensor
+    label: int
+    place: tuple[int, int]
+    undecodable: Undecodable | None
 
 
 @dataclass(frozen=True)
@@ -64,20 +82,22 @@ class _Training:
         except DataError as error:
             return error
 
-    def _sample(self, n: int, shard: int, row: int) -> tuple[torch.Tensor, int, bool]:
-        """(image, label, replaced) of global sample n.
+    def _sample(self, n: int, shard: int, row: int) -> _Sample:
+        """Global sample n.
 
         An image that no decoder reads is replaced by the next readable one of its shard, cyclically: a fixed
         function of its place, so every number of ranks trains on the same.
         """
-        samples = self.order.counts[shard]
+        samples, bad = self.order.counts[shard], None
         for step in range(samples):
             sample = self.reader.read(shard, (row + step) % samples)
             try:
                 pixels = decode(sample.image)
-            except UndecodableError:
+            except UndecodableError as error:
+                bad = bad or _undecodable(self.reader, n, shard, row, sample.label, error)
                 continue
-            return train_image(pixels, self.view, sample_rng(self.order.seed, n)), sample.label, step > 0
+            image = train_image(pixels, self.view, sample_rng(self.order.seed, n))
+            return _Sample(image, sample.label, (shard, row), bad)
         name = self.reader.split.shards[shard].name
         raise DataError(f"none of the {samples} images of shard '{name}' can be decoded. Pack it again")
 
@@ -92,27 +112,37 @@ class _Evaluation:
         try:
             indices = range(span[0], sum(span))
             shards, rows = self.rows.locate(np.arange(indices.start, indices.stop))
-            return _stack(indices, [self._sample(*place) for place in zip(shards, rows, strict=True)])
+            return _stack(
+                indices, [self._sample(*place) for place in zip(indices, shards, rows, strict=True)]
+            )
         except DataError as error:
             return error
 
-    def _sample(self, shard: int, row: int) -> tuple[torch.Tensor, int, bool]:
-        """(image, label, replaced). What no decoder reads is black: it keeps its label and counts once."""
+    def _sample(self, index: int, shard: int, row: int) -> _Sample:
+        """What no decoder reads is black: it keeps its label and counts once."""
         sample = self.reader.read(shard, row)
         try:
-            return eval_image(decode(sample.image), self.view), sample.label, False
-        except UndecodableError:
+            return _Sample(eval_image(decode(sample.image), self.view), sample.label, (shard, row), None)
+        except UndecodableError as error:
             side = self.view.image_size
-            return torch.zeros(3, side, side, dtype=torch.uint8), sample.label, True
+            bad = _undecodable(self.reader, index, shard, row, sample.label, error)
+            return _Sample(torch.zeros(3, side, side, dtype=torch.uint8), sample.label, (shard, row), bad)
 
 
-def _stack(slots: range, samples: list[tuple[torch.Tensor, int, bool]]) -> Batch:
-    images, targets, replaced = zip(*samples, strict=True)
+def _undecodable(
+    reader: Reader, slot: int, shard: int, row: int, label: int, why: UndecodableError
+) -> Undecodable:
+    return Undecodable(slot, int(shard), int(row), reader.key(shard, row), label, str(why))
+
+
+def _stack(slots: range, samples: list[_Sample]) -> Batch:
+    images, targets, places, undecodable = zip(*samples, strict=True)
     return Batch(
         images=torch.stack(images),
         labels=torch.tensor(targets),
         slots=torch.arange(slots.start, slots.stop),
-        replaced=sum(replaced),
+        places=torch.tensor(places),
+        undecodable=tuple(bad for bad in undecodable if bad is not None),
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import mmap
+import tarfile
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +47,12 @@ class Reader:
         opened = self._opened(shard)
         return _checked(opened.tar, 0, opened.records[row], f"{self._url}/{self.split.shards[shard].tar_key}")
 
+    def key(self, shard: int, row: int) -> str:
+        """The key of a sample: its name in the tar. DataError if that is damaged."""
+        opened = self._opened(shard)
+        end = int(opened.records[row]["block"]) * TAR_BLOCK
+        return _key(opened.tar[end - TAR_BLOCK : end], f"{self._url}/{self.split.shards[shard].tar_key}")
+
     def _opened(self, number: int) -> _Open:
         if number not in self._open:
             if len(self._open) >= OPEN_SHARDS:
@@ -75,12 +82,30 @@ def read_jpeg(url: str, shardset: ShardSet, split: str, index: int) -> bytes:
     return _checked(image, start, record, f"{url}/{shard.tar_key}").image
 
 
+def read_key(url: str, split: Split, shard: int, row: int) -> str:
+    """The key of a sample, by two small reads. DataError if that is damaged or gone."""
+    store, chosen = open_store(url), split.shards[shard]
+    (record,) = decode_index(store.read(chosen.index_key, row * RECORD.itemsize, RECORD.itemsize))
+    header = store.read(chosen.tar_key, (int(record["block"]) - 1) * TAR_BLOCK, TAR_BLOCK)
+    return _key(header, f"{url}/{chosen.tar_key}")
+
+
 def labels(url: str, shardset: ShardSet, split: str) -> Ints:
     """int64 [samples]: the labels of the split, in the order that evaluation numbers them."""
     store = open_store(url)
     shards = shardset.split(split).shards
     parts = [_verified_index(store.read(shard.index_key), shard, url)["label"] for shard in shards]
     return np.concatenate(parts).astype(np.int64)
+
+
+def _key(header: bytes, name: str) -> str:
+    """The key in a member's header, as webdataset reads it: up to the first dot of the file's name."""
+    try:
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
+    except tarfile.HeaderError as error:
+        raise DataError(f"{name} is damaged: a member's header is not one ({error})") from None
+    folder, slash, file = member.rpartition("/")
+    return folder + slash + file.partition(".")[0]
 
 
 def _verified_index(raw: bytes, shard: Shard, url: str) -> Index:

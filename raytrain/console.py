@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 COMMANDS = {
-    "data": ("data_shards.cli", "Make, pack, check and look at shard sets."),
+    "data": ("data_shards.cli", "Make, pack, check and look at shard sets; audit what they delivered."),
     "recipes": ("raytrain.cli.recipes", "List every recipe with its source."),
     "plan": ("raytrain.cli.plan", "Derive every number before anything starts."),
     "train": ("raytrain.cli.train", "Train, continue or fine-tune a recipe."),
@@ -20,6 +20,10 @@ COMMANDS = {
     "cluster": ("cluster.cli", "Submit to a running Ray cluster, follow, stop."),
     "demo": ("raytrain.cli.demo", "Tell the whole story on this machine, in minutes."),
 }
+
+
+GUESTS = {"data": {"audit": "raytrain.cli.audit"}}
+"""Commands that stand in another room's group, by what they are about: that room does not know of them."""
 
 
 class Rooms(TyperGroup):
@@ -40,6 +44,9 @@ class Rooms(TyperGroup):
             return name, stand_in, rest
         command = get_command(import_module(COMMANDS[name][0]).app)
         command.name = name
+        if isinstance(command, TyperGroup):
+            for guest, module in GUESTS.get(name, {}).items():
+                command.add_command(get_command(import_module(module).app), guest)
         return name, command, rest
 
 

@@ -13,6 +13,7 @@ import torch
 from numpy.random import Philox
 
 from data_shards.loader import Batch
+from raytrain.delivery import Delivery
 from raytrain.engine import Engine, StepResult
 from raytrain.errors import ResumeLater, RunError
 from raytrain.evaluation import Evaluation
@@ -34,6 +35,7 @@ class Run:
     state: TrainState
     engine: Engine
     batches: Iterator[Batch]
+    delivery: Delivery
     ranks: Ranks
     log: RunLog
     evaluate: Callable[[], Evaluation | None]
@@ -42,7 +44,6 @@ class Run:
     stop_asked: Callable[[], bool]
     clock: Callable[[], float] = time.monotonic
     waited: float = field(default=0.0)
-    replaced: int = field(default=0)
 
 
 def train(run: Run) -> None:
@@ -51,7 +52,10 @@ def train(run: Run) -> None:
     while state.step < lengths.steps:
         stop = train_step(run)
         best = due(state.step, lengths.evaluate_every, lengths.steps) and evaluate(run)
-        if stop or best or due(state.step, lengths.checkpoint_every, lengths.steps):
+        save = stop or best or due(state.step, lengths.checkpoint_every, lengths.steps)
+        if save or epoch_ended(run):
+            run.delivery.row(state)
+        if save:
             run.save()
         if stop and state.step < lengths.steps:
             raise ResumeLater(f"stopped on request after step {state.step}, with a checkpoint")
@@ -62,11 +66,17 @@ def due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
+def epoch_ended(run: Run) -> bool:
+    """Whether the last step took the last sample of an epoch."""
+    seen, epoch = run.state.samples_seen, run.plan.data.train_samples
+    return seen // epoch > (seen - run.plan.recipe.global_batch) // epoch
+
+
 def train_step(run: Run) -> bool:
     """One optimizer step, logged. Returns whether any rank was asked to stop."""
     plan, state, began = run.plan, run.state, run.clock()
     torch.manual_seed(step_seed(plan.recipe.seed, state.step, run.ranks.rank))
-    run.waited, run.replaced = 0.0, 0
+    run.waited = 0.0
     lr = plan.lr * lr_factor(
         state.step,
         warmup_steps=plan.lengths.warmup_steps,
@@ -90,6 +100,8 @@ def train_step(run: Run) -> bool:
         images=plan.recipe.global_batch,
         replaced=replaced,
     )
+    if replaced:
+        run.delivery.quarantine(state.step)
     if state.skipped_in_a_row > MOST_SKIPPED_IN_A_ROW:
         raise RunError(
             f"{state.skipped_in_a_row} steps in a row were not finite, the last being step {state.step} at "
@@ -105,7 +117,7 @@ def micro_step(run: Run) -> torch.Tensor:
     recipe, device, asked = run.plan.recipe, run.ranks.device, run.clock()
     batch = next(run.batches)
     run.waited += run.clock() - asked
-    run.replaced += batch.replaced
+    run.delivery.saw(batch)
     images = normalize(batch.images.to(device, non_blocking=True))
     images = erase(images, recipe.regularization, seed=recipe.seed, slots=batch.slots)
     images, targets = mix(
@@ -135,7 +147,7 @@ def evaluate(run: Run) -> bool:
 
 def agree(run: Run, loss: torch.Tensor) -> tuple[float, bool, int]:
     """The mean loss, whether any rank was asked to stop, and how many images were replaced, in one collective."""
-    mine = torch.tensor([float(run.stop_asked()), float(run.replaced)], device=loss.device)
+    mine = torch.tensor([float(run.stop_asked()), float(len(run.delivery.bad))], device=loss.device)
     mean = run.ranks.mean(torch.cat([loss.float()[None], mine]))
     return float(mean[0]), bool(mean[1] > 0), round(float(mean[2]) * run.ranks.world)
 

@@ -9,9 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from data_shards.ledger import Row
 from data_shards.store import open_store
 from data_shards.store.local import space_for
+from raytrain.errors import RunError
 from raytrain.evaluation import Evaluation
+from raytrain.plan import RunPlan
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -22,6 +27,8 @@ METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 LAST_EVALUATION = "evaluation.json"
 EVENTS = "events.jsonl"
+LEDGER = "ledger.jsonl"
+QUARANTINE = "quarantine.jsonl"
 TRANSFER = "transfer.json"
 LONGEST_ROW = 1024  # bytes of a row of metrics.jsonl, amply
 
@@ -31,10 +38,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def append(path: Path, row: dict[str, Any]) -> None:
+def append(path: Path, row: dict[str, Any], *, durable: bool = False) -> None:
     """Add one JSON line in one write, so that lines of several processes never mix; all of it or nothing.
 
-    Raises DataError where the disk is full.
+    A `durable` one is on the disk when this returns. Raises DataError where the disk is full.
     """
     line = json.dumps(row).encode() + b"\n"
     with space_for(path, len(line)), path.open("ab", buffering=0) as file:
@@ -42,6 +49,8 @@ def append(path: Path, row: dict[str, Any]) -> None:
         if file.write(line) < len(line):
             file.truncate(before)
             raise OSError(errno.ENOSPC, "No space left on device")
+        if durable:
+            os.fsync(file.fileno())
 
 
 def event(run: Path, name: str, now: Callable[[], datetime] = utc_now, **fields: Any) -> None:
@@ -67,6 +76,29 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole[-count:]]
 
 
+def read_file(run: Path, name: str) -> bytes:
+    """A file that every run has. Raises RunError where the folder is none of a run."""
+    try:
+        return (run / name).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(
+            f"{run} holds no run: {name} is missing. Make one with `raytrain train RECIPE --data URL --out {run}`"
+        ) from None
+
+
+def read_plan(run: Path) -> RunPlan:
+    """The plan of a run. Raises RunError where it is none, or one of another version."""
+    try:
+        return RunPlan.model_validate_json(read_file(run, PLAN))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise RunError(
+            f"{run / PLAN} cannot be read: {where}: {first['msg'].lower()}. It is damaged or of another version "
+            "of raytrain; use the version that trained it"
+        ) from None
+
+
 class RunLog:
     """Rank 0 writes; other ranks have a log with `run=None`, which says nothing.
 
@@ -83,7 +115,7 @@ class RunLog:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        for name in (METRICS, EVALUATIONS):
+        for name in (METRICS, EVALUATIONS, LEDGER, QUARANTINE):
             kept = [row for row in read_rows(self.run / name) if row["step"] <= step]
             lines = "".join(json.dumps(row) + "\n" for row in kept)
             open_store(str(self.run)).write(name, lines.encode())
@@ -91,6 +123,10 @@ class RunLog:
         if last.exists() and json.loads(last.read_text())["step"] > step:
             last.unlink()
         self.board = SummaryWriter(str(self.run / "tensorboard"), purge_step=step + 1)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """What a log of this run holds."""
+        return [] if self.run is None else read_rows(self.run / name)
 
     def step(self, **row: Any) -> None:
         """One optimizer step: the fields of a row in metrics.jsonl."""
@@ -120,6 +156,16 @@ class RunLog:
         open_store(str(self.run)).write(LAST_EVALUATION, json.dumps(whole).encode())
         for name, value in figures.items():
             self.board.add_scalar(f"eval/{name}", value, step)
+
+    def ledger(self, row: Row) -> None:
+        """A row of the ledger. Durable, for the checkpoint that comes next witnesses it."""
+        if self.run is not None:
+            append(self.run / LEDGER, row.model_dump(mode="json"), durable=True)
+
+    def quarantine(self, **row: Any) -> None:
+        """An image that no decoder reads, met for the first time."""
+        if self.run is not None:
+            append(self.run / QUARANTINE, row)
 
     def transfer(self, lines: list[str]) -> None:
         """The account of what a fine-tune carried over from its checkpoint."""

@@ -3,17 +3,20 @@
 import sys
 from pathlib import Path
 
+from raytrain.delivery import MAX_BAD
 from raytrain.errors import ResumeLater, UsageError
 from raytrain.plan import RunPlan
 from raytrain.progress import following
 from raytrain.worker import Job
 
 
-def train_and_report(plan: RunPlan, *, data: str, out: Path, address: str | None) -> Path:
+def train_and_report(
+    plan: RunPlan, *, data: str, out: Path, address: str | None, max_bad: float = MAX_BAD
+) -> Path:
     """Train to the end, showing progress, and write the report; returns its path. Raises what the driver raises."""
     from raytrain.report import build_report, markdown, write_report
 
-    run = run_shown(plan, data=data, out=out, address=address)
+    run = run_shown(plan, data=data, out=out, address=address, max_bad=max_bad)
     reports = [build_report(str(run))]
     page = write_report(reports, run)
     print(markdown(reports))
@@ -21,12 +24,12 @@ def train_and_report(plan: RunPlan, *, data: str, out: Path, address: str | None
     return page
 
 
-def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None) -> Path:
+def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None, max_bad: float = MAX_BAD) -> Path:
     """Run the plan to its end, showing progress; returns the run's folder. Raises what the driver raises."""
     from raytrain.driver import run_job
 
     run = run_folder(out)
-    job = Job(plan=plan, data_url=absolute(data), run=str(run))
+    job = Job(plan=plan, data_url=absolute(data), run=str(run), max_bad=max_bad)
     try:
         with following(run, plan):
             run_job(job, address=address, say=warn)

@@ -11,6 +11,7 @@ from data_shards.loader import eval_batches, train_batches
 from data_shards.shardset import ShardSet, Value, load_shardset
 from data_shards.store import open_store
 from raytrain import checkpoint
+from raytrain.delivery import MAX_BAD, Delivery, known_bad
 from raytrain.engine import Engine, TorchEngine
 from raytrain.errors import RunError
 from raytrain.evaluate import evaluate
@@ -30,12 +31,16 @@ KEEP_CHECKPOINTS = 3
 
 
 class Job(Value):
-    """A plan, and where its data and its run are. `resume` is the verified checkpoint to go on from."""
+    """A plan, and where its data and its run are. `resume` is the verified checkpoint to go on from.
+
+    `max_bad` is the share of undecodable training images that it puts up with: it may change while the run goes on.
+    """
 
     plan: RunPlan
     data_url: str
     run: str
     resume: str | None = None
+    max_bad: float = MAX_BAD
 
 
 def nothing(_: dict[str, float]) -> None:
@@ -154,6 +159,14 @@ def assemble(
             world=ranks.world,
             samples_seen=state.samples_seen,
             processes=plan.placement.loader_processes,
+        ),
+        delivery=Delivery(
+            ranks=ranks,
+            log=log,
+            shardset=shardset,
+            split=recipe.train_split,
+            max_bad=job.max_bad,
+            known=known_bad(log),
         ),
         ranks=ranks,
         log=log,

@@ -32,6 +32,12 @@ def train(
     init: InitUrl = None,
     engine: EngineName = "deepspeed",
     zero: ZeroStage = 1,
+    max_bad: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Stop if more of the training images (and more than 1) are undecodable."
+        ),
+    ] = 1e-4,
     address: Address = None,
 ) -> None:
     """Train a recipe; run again with the same arguments to continue. `touch OUT/stop` stops it with a checkpoint."""
@@ -51,4 +57,4 @@ def train(
     print(plan_text(resolved), flush=True)
     from raytrain.session import train_and_report
 
-    train_and_report(resolved, data=data, out=out, address=address)
+    train_and_report(resolved, data=data, out=out, address=address, max_bad=max_bad)

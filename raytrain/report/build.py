@@ -12,14 +12,21 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from data_shards.errors import DataError
 from data_shards.shardset import Value, load_shardset
-from raytrain.errors import RunError
 from raytrain.evaluation import Evaluation
 from raytrain.plan import RunPlan
-from raytrain.runlog import EVALUATIONS, EVENTS, JOB, LAST_EVALUATION, METRICS, PLAN, TRANSFER, read_rows
+from raytrain.runlog import (
+    EVALUATIONS,
+    EVENTS,
+    JOB,
+    LAST_EVALUATION,
+    METRICS,
+    TRANSFER,
+    read_file,
+    read_plan,
+    read_rows,
+)
 
 MOST_POINTS = 120  # of a training curve: one per 4 pixels of its chart
 
@@ -108,11 +115,11 @@ class Report(Value):
 def build_report(run_url: str) -> Report:
     """Read a run folder. Raises RunError where it holds no run, or the plan there cannot be read."""
     run = Path(run_url)
-    plan = _plan(run)
+    plan = read_plan(run)
     metrics, evaluated = read_rows(run / METRICS), read_rows(run / EVALUATIONS)
     events = tuple(_event(row) for row in read_rows(run / EVENTS))
     step, evaluation = _evaluation(run)
-    data_url = json.loads(_read(run, JOB))["data_url"]
+    data_url = json.loads(read_file(run, JOB))["data_url"]
     classes, problem = _classes(data_url, plan, evaluation)
     ends = [entry.event for entry in events if entry.event in ("started", "finished")]
     finished = step == plan.lengths.steps and ends[-1:] == ["finished"]
@@ -140,27 +147,6 @@ def build_report(run_url: str) -> Report:
         classes=classes,
         data_problem=problem,
     )
-
-
-def _read(run: Path, name: str) -> bytes:
-    try:
-        return (run / name).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(
-            f"{run} holds no run: {name} is missing. Make one with `raytrain train RECIPE --data URL --out {run}`"
-        ) from None
-
-
-def _plan(run: Path) -> RunPlan:
-    try:
-        return RunPlan.model_validate_json(_read(run, PLAN))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise RunError(
-            f"{run / PLAN} cannot be read: {where}: {first['msg'].lower()}. It is damaged or of another version "
-            "of raytrain; report with the version that trained it"
-        ) from None
 
 
 def _evaluation(run: Path) -> tuple[int | None, Evaluation | None]:

@@ -123,7 +123,7 @@ def test_a_batch_is_what_it_says(tiny):
     assert (batch.images.shape, batch.images.dtype) == ((8, 3, 16, 16), torch.uint8)
     assert batch.images.is_contiguous()
     assert batch.slots.tolist() == list(range(40, 48))
-    assert (batch.labels.dtype, batch.replaced) == (torch.int64, 0)
+    assert (batch.labels.dtype, batch.undecodable) == (torch.int64, ())
 
 
 @pytest.mark.parametrize(("world", "micro_batch"), [(1, 8), (2, 1), (4, 2), (8, 1)])
@@ -240,7 +240,7 @@ def test_an_undecodable_image_is_replaced_the_same_way_on_every_world(tmp_path):
     one = global_batches(tiny, 9)
     assert digest(one) == digest(global_batches(tiny, 9, world=4))
     epoch = take(training(tiny, micro_batch=1), TRAIN)
-    assert sum(batch.replaced for batch in epoch) == 4
+    assert sum(len(batch.undecodable) for batch in epoch) == 4
     counted = torch.cat([batch.labels for batch in epoch]).bincount(minlength=TRAIN)
     expected = torch.ones(TRAIN, dtype=torch.int64)
     expected[[20, 21, 22, 40]], expected[0], expected[41] = 0, 4, 2
@@ -257,7 +257,7 @@ def test_an_undecodable_image_counts_once_in_evaluation(tmp_path):
     tiny = {"url": str(tmp_path), "shardset": pack(str(tmp_path), {("val", 6)})}
     batches = list(evaluation(tiny))
     assert torch.cat([batch.labels for batch in batches]).tolist() == list(range(19))
-    assert [batch.replaced for batch in batches] == [0, 1, 0, 0, 0]
+    assert [len(batch.undecodable) for batch in batches] == [0, 1, 0, 0, 0]
     assert batches[1].images[2].sum() == 0
 
 

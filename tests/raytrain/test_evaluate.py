@@ -96,7 +96,8 @@ class Oracle(nn.Module):
 def painted(slots: list[int], answers: list[int], labels: list[int]) -> Batch:
     images = torch.zeros(len(slots), 3, 4, 4, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.tensor(answers, dtype=torch.uint8)
-    return Batch(images=images, labels=torch.tensor(labels), slots=torch.tensor(slots), replaced=0)
+    places = torch.zeros(len(slots), 2, dtype=torch.int64)
+    return Batch(images=images, labels=torch.tensor(labels), slots=torch.tensor(slots), places=places)
 
 
 def perfect(slots: range | list[int]) -> Batch:

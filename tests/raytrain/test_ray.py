@@ -15,6 +15,7 @@ from cluster.connect import connected
 from cluster.errors import ClusterError
 from data_shards.pack import PackOptions, pack
 from data_shards.synth import SynthOptions, synth
+from raytrain.audit import audit_run
 from raytrain.cli.options import make_plan
 from raytrain.driver import environment, run_job
 from raytrain.errors import RunError
@@ -94,6 +95,8 @@ def test_a_killed_worker_costs_time_but_no_weight(undisturbed: Path, shards: str
     assert [row["step"] for row in read_rows(run / METRICS)] == list(range(1, STEPS + 1))
     same = [row["loss"] for row in read_rows(undisturbed / METRICS)]
     assert [row["loss"] for row in read_rows(run / METRICS)] == same
+    audit, _ = audit_run(run, lambda *_: None)
+    assert (audit.proven, audit.samples) == (True, STEPS * 16)
 
 
 def test_a_damaged_newest_checkpoint_is_walked_past(undisturbed: Path, shards: str, tmp_path: Path) -> None:
@@ -161,3 +164,4 @@ def test_the_same_command_continues_after_sigterm_and_after_the_drivers_death(
     assert last.returncode == 0, output
     assert "report.html" in output
     assert weights(run) == weights(undisturbed)
+    assert audit_run(run, lambda *_: None)[0].proven

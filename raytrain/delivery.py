@@ -1,0 +1,103 @@
+"""Delivery: what the data gave to this run. The ledger's rows, and the images that no decoder reads, on a budget."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from data_shards.ledger import Row, Witness, added
+from data_shards.loader import Batch, Undecodable
+from data_shards.shardset import ShardSet
+from raytrain.errors import RunError
+from raytrain.ranks import Ranks
+from raytrain.runlog import QUARANTINE, RunLog
+from raytrain.state import TrainState
+
+MAX_BAD = 1e-4
+"""Undecodable images that a run puts up with, as a share of its training split; always at least one."""
+
+CLASS_FACTOR, CLASS_LEAST = 100, 3
+"""A class may lose this many times the share of its own images (1 % by default), and always this many images: of
+22K's 3,000 classes below 200 images, one would reach two by chance in one run of seven at half the default share."""
+
+
+def known_bad(log: RunLog) -> dict[tuple[str, int], str]:
+    """The bad images that the run met before the checkpoint it goes on from."""
+    return {(row["shard"], row["row"]): row["wnid"] for row in log.rows(QUARANTINE)}
+
+
+@dataclass(kw_only=True)
+class Delivery:
+    """One rank's view. `row` and `quarantine` are called by all ranks at once; the first one writes.
+
+    `bad` are the undecodable images of the step in progress, `known` the run's, by shard and row, with their class.
+    """
+
+    ranks: Ranks
+    log: RunLog
+    shardset: ShardSet
+    split: str
+    max_bad: float
+    known: dict[tuple[str, int], str]
+    witness: Witness = field(default_factory=Witness)
+    bad: list[Undecodable] = field(default_factory=list)
+
+    def saw(self, batch: Batch) -> None:
+        """The trainer consumed a batch."""
+        quarantined = [(bad.slot, bad.shard, bad.row) for bad in batch.undecodable]
+        self.witness.saw(batch.slots.numpy(), batch.places.numpy(), quarantined)
+        self.bad += batch.undecodable
+
+    def row(self, state: TrainState) -> None:
+        """Close a row of the ledger after `state.step`, and bind the state to all rows so far."""
+        parts = self.ranks.to_first(self.witness.cut())
+        if self.ranks.first:
+            state.delivered = added([state.delivered, *(part.digest for part in parts)])
+            row = Row(
+                step=state.step, samples=state.samples_seen, ranks=tuple(parts), delivered=state.delivered
+            )
+            self.log.ledger(row)
+        state.delivered = self.ranks.from_first(state.delivered)
+
+    def quarantine(self, step: int) -> None:
+        """Write down the step's bad images that were not known. Raises RunError on every rank past the budget."""
+        met = [bad for part in self.ranks.to_first(self.bad) for bad in part]
+        self.bad = []
+        problem = None
+        if self.ranks.first:
+            for bad in sorted(set(met)):
+                self._note(step, bad)
+            problem = self._over()
+        problem = self.ranks.from_first(problem)
+        if problem is not None:
+            raise RunError(problem)
+
+    def _note(self, step: int, bad: Undecodable) -> None:
+        shard = self.shardset.split(self.split).shards[bad.shard].name
+        wnid = self.shardset.classes[bad.label]
+        if (shard, bad.row) in self.known:
+            return
+        self.known[shard, bad.row] = wnid
+        self.log.quarantine(
+            step=step, slot=bad.slot, split=self.split, shard=shard, row=bad.row,
+            key=bad.key, wnid=wnid, reason=bad.reason,
+        )  # fmt: skip
+
+    def _over(self) -> str | None:
+        """What to say where there are more bad images than the budget allows."""
+        split = self.shardset.split(self.split)
+        limit = max(1, int(self.max_bad * split.samples))
+        where = f"{self.log.run}/{QUARANTINE} lists them"
+        knob = f"Mend them and pack again, or go on with a higher --max-bad than {self.max_bad:g}"
+        if len(self.known) > limit:
+            return (
+                f"{len(self.known)} images of split '{self.split}' cannot be decoded; the limit is {limit} of "
+                f"{split.samples}. {where}. {knob}"
+            )
+        for wnid, count in Counter(self.known.values()).most_common():
+            images = split.class_counts[self.shardset.classes.index(wnid)]
+            most = max(CLASS_LEAST, int(CLASS_FACTOR * self.max_bad * images))
+            if count > most:
+                return (
+                    f"{count} images of class {wnid} cannot be decoded; the limit is {most} of its {images}. "
+                    f"{where}. {knob}"
+                )
+        return None
