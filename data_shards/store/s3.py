@@ -2,12 +2,19 @@
 
 Credentials, region and endpoint come from boto3's own chain (AWS_ENDPOINT_URL, AWS_PROFILE, instance roles):
 there is no setting of ours, so no key can end up in a config of ours.
+
+Two clients, so that no fault is retried twice over. `calls` leaves retries to botocore: right for a listing or
+a part of an upload. A read needs more than botocore has (it repeats requests, but not a body that breaks in the
+middle, and waits 0.5 s on average after the first 503), so `reads` has none and `_Read` continues on its own.
 """
 
 import contextlib
 import io
+import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
@@ -15,25 +22,36 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
     IncompleteReadError,
-    ReadTimeoutError,
-    ResponseStreamingError,
 )
+from botocore.exceptions import ConnectionError as NoConnectionError
 
 from data_shards.errors import DataError, DataUsageError
-from data_shards.store.base import NotFoundError
+from data_shards.store.patience import GaveUpError, Patience, TransientError
+from data_shards.store.s3_errors import ABSENT, refusal
 
-CONFIG = Config(
-    retries={"mode": "standard", "max_attempts": 8},  # 503 SlowDown: jittered back-off inside botocore
+CALLS = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=10, read_timeout=60)
+READS = Config(
+    retries={"total_max_attempts": 1},
     connect_timeout=10,
-    read_timeout=60,
+    read_timeout=15,  # seconds without a byte: a stall
     max_pool_connections=32,
 )
-READ_ATTEMPTS = 8
-"""Tries at one read. botocore repeats requests, but not a body that breaks in the middle."""
+PATIENCE = Patience()
+SECONDS, TRY_SECONDS, SLOWEST = 120.0, 12.0, 2**20
+"""A read may take SECONDS, each of its tries TRY_SECONDS, and both one more per SLOWEST bytes. So a connection
+that drips is left for another one."""
 
-BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
-ABSENT = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
+CHUNK = 1 << 18
+"""Bytes taken from the socket at a time: the clock is looked at in between."""
+
+THROTTLED = {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestTimeout"}
+BROKEN = (NoConnectionError, HTTPClientError, IncompleteReadError)
+
+Uploads = dict[str, list[str]]
+"""Ids of multipart uploads, by key."""
 
 
 class S3Store:
@@ -45,13 +63,11 @@ class S3Store:
             raise DataUsageError(f"'{url}' names no bucket: write s3://bucket/prefix")
         self.url = url.rstrip("/")
         self._root = f"{prefix}/" if prefix else ""
-        with _explained(self.url):
-            self._client = boto3.session.Session().client("s3", config=CONFIG)
 
     def list(self, prefix: str) -> list[str]:
         """All keys that start with `prefix`, sorted."""
         with _explained(f"{self.url}/{prefix}"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
+            pages = self._calls.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._root + prefix
             )
             found = [item["Key"] for page in pages for item in page.get("Contents", [])]
@@ -60,50 +76,126 @@ class S3Store:
     def size(self, key: str) -> int:
         """The object's size in bytes. Raises NotFoundError."""
         with _explained(f"{self.url}/{key}"):
-            head = self._client.head_object(Bucket=self._bucket, Key=self._root + key)
+            try:
+                head = self._calls.head_object(**self._place(key))
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ABSENT:
+                    self._calls.get_object(**self._place(key), Range="bytes=0-0")  # its body says why
+                raise
         return int(head["ContentLength"])
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """`length` bytes from `start`, or all that follow. A broken body is continued where it broke."""
         end = None if length is None else start + length
-        got = io.BytesIO()
+        read = _Read(self._reads, self._place(key), start, end)
         with _explained(f"{self.url}/{key}"):
-            for attempt in range(READ_ATTEMPTS):
-                try:
-                    self._stream(key, start + got.tell(), end, got)
-                    break
-                except BROKEN_BODY:
-                    if attempt == READ_ATTEMPTS - 1:
-                        raise
-        return got.getvalue()
+            PATIENCE.persist(read.attempt, SECONDS + (length or 0) / SLOWEST)
+        return read.got.getvalue()
 
     def write(self, key: str, content: bytes | Path) -> None:
         """Upload the bytes, or the file's bytes; the object is there, whole, when this returns."""
-        target = {"Bucket": self._bucket, "Key": self._root + key}
         with _explained(f"{self.url}/{key}"):
             if isinstance(content, Path):
-                self._client.upload_file(str(content), **target)
+                self._calls.upload_file(str(content), **self._place(key))
             else:
-                self._client.upload_fileobj(io.BytesIO(content), **target)
+                self._calls.upload_fileobj(io.BytesIO(content), **self._place(key))
 
     def delete(self, key: str) -> None:
-        """Remove `key`; no error where it is gone already."""
+        """Remove `key`, and abort uploads of it that were under way when this store first deleted anything."""
         with _explained(f"{self.url}/{key}"):
-            self._client.delete_object(Bucket=self._bucket, Key=self._root + key)
+            for upload in self._orphans.pop(key, []):
+                with contextlib.suppress(self._calls.exceptions.NoSuchUpload):
+                    self._calls.abort_multipart_upload(**self._place(key), UploadId=upload)
+            self._calls.delete_object(**self._place(key))
 
-    def _stream(self, key: str, start: int, end: int | None, into: io.BytesIO) -> None:
-        """Append the bytes [start, end) of the object to `into`, as far as they come."""
-        if end is not None and start >= end:
-            return
-        span = f"bytes={start}-{'' if end is None else end - 1}"
+    def _place(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._root + key}
+
+    @cached_property
+    def _orphans(self) -> Uploads:
+        """What killed writers left unfinished: invisible, and paid for."""
+        found: Uploads = {}
+        pages = self._calls.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._bucket, Prefix=self._root
+        )
+        for page in pages:
+            for upload in page.get("Uploads", []):
+                found.setdefault(upload["Key"].removeprefix(self._root), []).append(upload["UploadId"])
+        return found
+
+    @cached_property
+    def _calls(self) -> Any:
+        return _client(self.url, CALLS)
+
+    @cached_property
+    def _reads(self) -> Any:
+        return _client(self.url, READS)
+
+
+class _Read:
+    """One read of an object: `got` holds what has come so far, over all attempts."""
+
+    def __init__(self, client: Any, place: dict[str, str], start: int, end: int | None) -> None:
+        self.got = io.BytesIO()
+        self._client = client
+        self._place = place
+        self._start, self._end = start, end
+        self._version: dict[str, str] = {}  # the ETag, once it is known: a resume must not mix two versions
+
+    def attempt(self) -> None:
+        """Get what is missing. TransientError if another attempt may get more."""
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._root + key, Range=span)
+            self._attempt()
         except ClientError as error:
-            if error.response["Error"]["Code"] == "InvalidRange":  # starts behind the end: nothing follows
+            code = error.response["Error"]["Code"]
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code == "InvalidRange":  # starts behind the end: nothing follows
                 return
+            if status >= 500 or status == 429 or code in THROTTLED:
+                raise TransientError(f"{status} {code}") from None
             raise
-        for chunk in answer["Body"].iter_chunks(1 << 20):
-            into.write(chunk)
+        except FlexibleChecksumError as error:  # a checksum that S3 keeps of the whole object
+            self.got = io.BytesIO()
+            raise TransientError(str(error)) from None
+        except BROKEN as error:
+            raise TransientError(str(error)) from None
+
+    def _attempt(self) -> None:
+        at = self._start + self.got.tell()
+        if self._end is not None and at >= self._end:
+            return
+        span = f"bytes={at}-{'' if self._end is None else self._end - 1}"
+        answer = self._client.get_object(**self._place, Range=span, **self._version)
+        with contextlib.closing(answer["Body"]) as body:
+            if "ContentRange" not in answer:
+                raise DataError(
+                    f"{self._place['Key']}: asked for {span}, and the answer does not say which bytes it holds: "
+                    "no S3 server answers so. Check AWS_ENDPOINT_URL"
+                )
+            self._version = {"IfMatch": answer["ETag"]} if "ETag" in answer else {}
+            last, _, _ = answer["ContentRange"].partition("-")[2].partition("/")
+            missing = int(last) + 1 - at
+            late = time.monotonic() + TRY_SECONDS + missing / SLOWEST
+            for chunk in body.iter_chunks(CHUNK):
+                self.got.write(chunk)
+                if time.monotonic() > late:
+                    raise TransientError(f"slower than {SLOWEST:,} bytes per second")
+        if self.got.tell() + self._start <= int(last):
+            raise TransientError(
+                f"the answer ended {int(last) + 1 - self._start - self.got.tell()} bytes early"
+            )
+
+
+def _client(url: str, config: Config) -> Any:
+    with _explained(url):
+        client = boto3.session.Session().client("s3", config=config)
+        client.meta.events.register("before-call.s3", _stay)
+    return client
+
+
+def _stay(context: dict[str, Any], **_: object) -> None:
+    """Keep botocore from following a redirect: it takes a request that was redirected once for its last."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 @contextlib.contextmanager
@@ -112,12 +204,7 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        said = error.response["Error"]
-        if said["Code"] in ABSENT:
-            raise NotFoundError(f"no object {what} ({said['Code']})") from None
-        raise DataError(
-            f"{what}: S3 refused: {said['Code']} {said.get('Message', '')}. "
-            "Check the credentials, their rights on this prefix, and AWS_ENDPOINT_URL"
-        ) from None
-    except (BotoCoreError, S3UploadFailedError) as error:
+        headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+        raise refusal(what, error.response["Error"], headers) from None
+    except (BotoCoreError, S3UploadFailedError, GaveUpError) as error:
         raise DataError(f"{what}: {error}. Check the network, the credentials and AWS_ENDPOINT_URL") from None

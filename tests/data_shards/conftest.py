@@ -1,11 +1,13 @@
 """Fixtures of both halves of the room: a small packed set, a factory of such sets, an S3 server."""
 
+import contextlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fault_proxy import Fault, FaultProxy
 
 from data_shards.pack import PackOptions, pack
 from data_shards.synth import SynthOptions, synth
@@ -70,3 +72,18 @@ def packed(make_set: Callable[..., str]) -> str:
 def packed_copy(packed: str, tmp_path: Path) -> Path:
     """A copy of `packed` that a test may damage."""
     return Path(shutil.copytree(packed, tmp_path / "copy"))
+
+
+@pytest.fixture
+def faulty(
+    s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., FaultProxy]]:
+    """A function of a plan of faults that puts a proxy with it in front of S3; boto3 is led there."""
+    with contextlib.ExitStack() as proxies:
+
+        def start(plan: Callable[[str, str], Fault]) -> FaultProxy:
+            proxy = proxies.enter_context(FaultProxy(s3_endpoint, plan))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            return proxy
+
+        yield start

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from data_shards.errors import DataError, DataUsageError
 from data_shards.store import NotFoundError, Store, open_store
+from data_shards.store.patience import Patience
 
 
 class Conformance:
@@ -164,92 +164,11 @@ def test_s3_without_a_server_says_what_to_check(monkeypatch: pytest.MonkeyPatch,
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
-    monkeypatch.setattr("data_shards.store.s3.CONFIG", _impatient())
-    with pytest.raises(DataError, match="AWS_ENDPOINT_URL"):
+    monkeypatch.setattr("data_shards.store.s3.PATIENCE", Patience(tries=2))
+    with pytest.raises(DataError, match=r"gave up after 2 tries .*AWS_ENDPOINT_URL"):
         open_store(s3_url).read("a")
-
-
-def _impatient():
-    from botocore.config import Config
-
-    return Config(retries={"total_max_attempts": 1}, connect_timeout=2)
 
 
 def test_s3_bucket_that_is_not_there(s3_url: str) -> None:
     with pytest.raises(DataError, match="NoSuchBucket"):
         open_store("s3://no-such-bucket/set").write("a", b"1")
-
-
-class _FaultyServer(threading.Thread):
-    """Speaks just enough HTTP: answers each ranged GET, cutting the first `cuts` bodies short; then 403 if told."""
-
-    def __init__(self, content: bytes, cuts: int, status: int = 206) -> None:
-        super().__init__(daemon=True)
-        self.content, self.cuts, self.status = content, cuts, status
-        self.ranges: list[str] = []
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-
-    def run(self) -> None:
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            with connection:
-                self._answer(connection)
-
-    def _answer(self, connection: socket.socket) -> None:
-        request = b""
-        while b"\r\n\r\n" not in request:
-            request += connection.recv(65536)
-        if self.status == 403:
-            body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
-            connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-            return
-        span = next(line for line in request.decode().split("\r\n") if line.lower().startswith("range:"))
-        self.ranges.append(span.split("=")[1])
-        body = self.content[int(span.split("=")[1].split("-")[0]) :]
-        head = f"HTTP/1.1 206 Partial Content\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        sent = body if len(self.ranges) > self.cuts else body[: len(body) // 2]
-        connection.sendall(head.encode() + sent)
-
-
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch):
-    servers = []
-
-    def start(content: bytes, cuts: int, status: int = 206) -> _FaultyServer:
-        server = _FaultyServer(content, cuts, status)
-        servers.append(server)
-        server.start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        return server
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    yield start
-    for server in servers:
-        server.socket.close()
-
-
-def test_s3_body_that_breaks_is_continued_where_it_broke(faulty) -> None:
-    content = os.urandom(4096)
-    server = faulty(content, cuts=3)
-    assert open_store("s3://bucket/set").read("a") == content
-    assert server.ranges == ["0-", "2048-", "3072-", "3584-"]
-
-
-def test_s3_body_that_always_breaks_is_an_error(faulty) -> None:
-    server = faulty(os.urandom(1 << 20), cuts=99)
-    with pytest.raises(DataError, match="bucket/set/a"):
-        open_store("s3://bucket/set").read("a")
-    assert len(server.ranges) == 8
-
-
-def test_s3_refusal_is_not_absence(faulty) -> None:
-    faulty(b"", cuts=0, status=403)
-    with pytest.raises(DataError, match=r"AccessDenied.*credentials") as caught:
-        open_store("s3://bucket/set").read("a")
-    assert not isinstance(caught.value, NotFoundError)

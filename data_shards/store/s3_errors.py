@@ -1,0 +1,50 @@
+"""What S3 refused, told apart: what is not there, a wrong region, old or wrong credentials, no right to it."""
+
+from collections.abc import Mapping
+
+from data_shards.errors import DataError
+from data_shards.store.base import NotFoundError
+
+ABSENT = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
+WRONG = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
+ELSEWHERE = {
+    "301", "302", "307", "308", "PermanentRedirect", "TemporaryRedirect", "Redirect",
+    "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
+}  # fmt: skip
+DENIED = {"403", "AccessDenied", "Forbidden", "AllAccessDisabled"}
+
+
+def refusal(what: str, error: Mapping[str, str], headers: Mapping[str, str]) -> DataError:
+    """The DataError for an answer of S3's about `what` (an s3:// URL). `error` has its Code, Message, Region ...
+
+    A NotFoundError for what is not there, as in every store.
+    """
+    code, said = error["Code"], error.get("Message", "")
+    if code in ABSENT:
+        return NotFoundError(f"no object {what} ({code})")
+    if code in EXPIRED:
+        return DataError(
+            f"{what}: the credentials have expired ({code}). Renew them (`aws sso login`, a new "
+            "AWS_SESSION_TOKEN) and run the same command again: it continues"
+        )
+    if code in WRONG:
+        return DataError(
+            f"{what}: S3 does not know these credentials ({code} {said}). "
+            "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and AWS_ENDPOINT_URL"
+        )
+    if code in ELSEWHERE:
+        region = headers.get("x-amz-bucket-region") or error.get("Region")
+        place = f"region {region}" if region else f"another place ({error.get('Endpoint', said)})"
+        knob = f"AWS_DEFAULT_REGION={region}" if region else "AWS_DEFAULT_REGION or AWS_ENDPOINT_URL"
+        return DataError(
+            f"{what}: the bucket is in {place} ({code}), and redirects are not followed. Set {knob}"
+        )
+    if code in DENIED:
+        return DataError(
+            f"{what}: these credentials may not do that here ({code} {said}). They need s3:GetObject, "
+            "s3:PutObject and s3:ListBucket on the bucket; check its policy, or use another AWS_PROFILE"
+        )
+    if code in ("412", "PreconditionFailed"):
+        return DataError(f"{what} was replaced while it was read. Run the same command again")
+    return DataError(f"{what}: S3 refused: {code} {said}. Check AWS_ENDPOINT_URL and the bucket's state")
