@@ -184,8 +184,8 @@ def _unlike_the_order(row: Row, order: Order) -> list[Part | None]:
 
 def _running_sums(order: Order, first: int, count: int) -> Hashes:
     """[count + 1]: the sums, modulo 2**64, of the hashes of the slots before each."""
-    sums = np.zeros(count + 1, np.uint64)
-    np.cumsum(hashes(np.arange(first, first + count), *order.locate(first, count)), out=sums[1:])
+    slots, sums = np.arange(first, first + count), np.zeros(count + 1, np.uint64)
+    np.cumsum(hashes(slots, *order.locate(slots)), out=sums[1:])
     return sums
 
 
@@ -194,7 +194,7 @@ def _misplaced(row: Row, order: Order) -> Iterable[str]:
     for rank, part in enumerate(row.ranks):
         starts, ends = expand(part.slots)
         for slot, shard, number in part.quarantined:
-            (there,), (at,) = order.locate(slot, 1)
+            (there,), (at,) = order.locate(np.array([slot]))
             if (there, at) != (shard, number) or not ((starts <= slot) & (slot < ends)).any():
                 yield (
                     f"step {row.step}: rank {rank} says that slot {slot} was row {number} of shard {shard} and "
@@ -226,7 +226,7 @@ def _finding(
     named: list[Named] = []
     for first, end in slots.tolist():
         count = min(end - first, NAMED - len(named))
-        places = zip(*(part.tolist() for part in order.locate(first, count)), strict=True)
+        places = zip(*(part.tolist() for part in order.locate(np.arange(first, first + count))), strict=True)
         named += [
             Named(epoch=slot // order.samples, slot=slot, shard=shard, row=row)
             for slot, (shard, row) in enumerate(places, first)

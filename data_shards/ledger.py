@@ -73,7 +73,7 @@ NOTHING = as_digest(0)
 
 
 class Witness:
-    """Watches the batches of one rank. A step of a rank is one range, and equal steps are one entry of four numbers."""
+    """Watches the batches of one rank. Ranges that follow each other are one, equal steps one entry of four numbers."""
 
     def __init__(self) -> None:
         self._clear()
@@ -85,11 +85,13 @@ class Witness:
         self._quarantined: list[Place] = []
 
     def saw(self, slots: Ints, places: Ints, quarantined: Sequence[Place]) -> None:
-        """A batch was consumed: consecutive slots int64 [b], (shard, row) of each int64 [b, 2]."""
-        if slots[0] != self._end:
-            self._close()
-            self._first = int(slots[0])
-        self._end = int(slots[-1]) + 1
+        """A batch was consumed: slots int64 [b], (shard, row) of each int64 [b, 2]."""
+        cuts = np.flatnonzero(np.diff(slots) != 1) + 1
+        for first, last in zip(slots[[0, *cuts]].tolist(), slots[[*(cuts - 1), -1]].tolist(), strict=True):
+            if first != self._end:
+                self._close()
+                self._first = first
+            self._end = last + 1
         self._samples += len(slots)
         self._total += int(hashes(slots, places[:, 0], places[:, 1]).sum())
         self._quarantined += quarantined

@@ -17,8 +17,8 @@ import torch
 from data_shards.augment import eval_image, sample_rng, train_image
 from data_shards.decode import UndecodableError, decode
 from data_shards.errors import DataError, DataUsageError
-from data_shards.order import Order, Rows
-from data_shards.prefetch import Span, prefetch
+from data_shards.order import Ints, Order, Rows
+from data_shards.prefetch import prefetch
 from data_shards.reader import Reader, labels, read_jpeg
 from data_shards.shardset import ShardSet
 from data_shards.view import View
@@ -74,11 +74,10 @@ class _Training:
     order: Order
     view: View
 
-    def __getitem__(self, span: Span) -> Batch | DataError:
+    def __getitem__(self, slots: Ints) -> Batch | DataError:
         try:
-            shards, rows = self.order.locate(*span)
-            slots = range(span[0], sum(span))
-            return _stack(slots, [self._sample(*place) for place in zip(slots, shards, rows, strict=True)])
+            places = (slots, *self.order.locate(slots))
+            return _stack(slots, [self._sample(*map(int, place)) for place in zip(*places, strict=True)])
         except DataError as error:
             return error
 
@@ -108,13 +107,10 @@ class _Evaluation:
     rows: Rows
     view: View
 
-    def __getitem__(self, span: Span) -> Batch | DataError:
+    def __getitem__(self, indices: Ints) -> Batch | DataError:
         try:
-            indices = range(span[0], sum(span))
-            shards, rows = self.rows.locate(np.arange(indices.start, indices.stop))
-            return _stack(
-                indices, [self._sample(*place) for place in zip(indices, shards, rows, strict=True)]
-            )
+            places = (indices, *self.rows.locate(indices))
+            return _stack(indices, [self._sample(*map(int, place)) for place in zip(*places, strict=True)])
         except DataError as error:
             return error
 
@@ -132,15 +128,15 @@ class _Evaluation:
 def _undecodable(
     reader: Reader, slot: int, shard: int, row: int, label: int, why: UndecodableError
 ) -> Undecodable:
-    return Undecodable(slot, int(shard), int(row), reader.key(shard, row), label, str(why))
+    return Undecodable(slot, shard, row, reader.key(shard, row), label, str(why))
 
 
-def _stack(slots: range, samples: list[_Sample]) -> Batch:
+def _stack(slots: Ints, samples: list[_Sample]) -> Batch:
     images, targets, places, undecodable = zip(*samples, strict=True)
     return Batch(
         images=torch.stack(images),
         labels=torch.tensor(targets),
-        slots=torch.arange(slots.start, slots.stop),
+        slots=torch.from_numpy(slots),
         places=torch.tensor(places),
         undecodable=tuple(bad for bad in undecodable if bad is not None),
     )
@@ -163,7 +159,7 @@ def train_batches(
 ) -> Generator[Batch]:
     """Endless micro-batches of this rank, from the global batch that starts at slot `samples_seen`.
 
-    Of each global batch the rank takes slots [rank * b, (rank + 1) * b), b = global_batch / world, in
+    Of each global batch the rank takes b = global_batch / world slots, those of its streams (`Order.share`), in
     b / micro_batch micro-batches. `processes` decode beside the caller; with 0, one background thread does.
     Close the generator to end them. DataUsageError on a batch that does not divide, DataError on damage.
     """
@@ -172,11 +168,13 @@ def train_batches(
     if chosen.samples == 0:
         raise DataUsageError(f"split '{split}' has no samples to train on")
     order = Order([shard.samples for shard in chosen.shards], seed)
-    own = global_batch // world
-    starts = count(samples_seen + rank * own, global_batch)
-    spans = ((start + at, micro_batch) for start in starts for at in range(0, own, micro_batch))
+    shares = (
+        slots
+        for first in count(samples_seen, global_batch)
+        for slots in order.share(first, global_batch, rank, world).reshape(-1, micro_batch)
+    )
     return prefetch(
-        _Training(Reader(url, chosen, cache), order, view), spans, processes, remote=url.startswith("s3://")
+        _Training(Reader(url, chosen, cache), order, view), shares, processes, remote=url.startswith("s3://")
     )
 
 
@@ -198,10 +196,10 @@ def eval_batches(
     """
     chosen = shardset.split(split)
     first, end = chosen.samples * rank // world, chosen.samples * (rank + 1) // world
-    spans = ((start, min(batch_size, end - start)) for start in range(first, end, batch_size))
+    shares = (np.arange(start, min(start + batch_size, end)) for start in range(first, end, batch_size))
     rows = Rows([shard.samples for shard in chosen.shards])
     return prefetch(
-        _Evaluation(Reader(url, chosen, cache), rows, view), spans, processes, remote=url.startswith("s3://")
+        _Evaluation(Reader(url, chosen, cache), rows, view), shares, processes, remote=url.startswith("s3://")
     )
 
 

@@ -10,9 +10,11 @@ Each epoch:
 3. each stream is cut into blocks of B samples, and each block is permuted on its own;
 4. slot g takes the sample at position g // K of stream g % K.
 
-So K x B samples are being mixed at any time, and only their shards are open. A permutation is a stable
-argsort of Philox output: numpy promises that a bit generator's output never changes, and promises no such
-thing of `Generator.permutation` (NEP 19).
+So K x B samples are being mixed at any time, and only their shards are open. Of a global batch every rank takes the
+slots of its own streams (`Order.share`), so W ranks read each shard once between them, not W times.
+
+A permutation is a stable argsort of Philox output: numpy promises that a bit generator's output never changes, and
+promises no such thing of `Generator.permutation` (NEP 19).
 """
 
 from collections.abc import Callable, Sequence
@@ -90,23 +92,33 @@ class Order:
         self._rows: dict[int, Rows] = {}
         self._blocks: dict[tuple[int, int], Ints] = {}
 
-    def locate(self, first: int, count: int) -> tuple[Ints, Ints]:
-        """(shard, row within the shard) of slots first .. first + count - 1; they may straddle epochs."""
-        shards, rows = np.empty(count, np.int64), np.empty(count, np.int64)
-        done = 0
-        while done < count:
-            epoch, slot = divmod(first + done, self.samples)
-            part = slice(done, min(count, done + self.samples - slot))
-            slots = np.arange(slot, slot + part.stop - part.start)
-            shards[part], rows[part] = self._locate(epoch, slots)
-            done = part.stop
+    def locate(self, slots: Ints) -> tuple[Ints, Ints]:
+        """(shard, row within the shard) of every slot; best near each other, for each block of theirs is made."""
+        shards, rows = np.empty_like(slots), np.empty_like(slots)
+        epochs, within = np.divmod(slots, self.samples)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            shards[here], rows[here] = self._locate(epoch, within[here])
         return shards, rows
+
+    def share(self, first: int, count: int, rank: int, world: int) -> Ints:
+        """[count / world], ascending: the slots that a rank takes of the global batch first .. first + count - 1.
+
+        The batch is laid out by stream and cut into equal parts, so a rank reads K / world streams and their edges,
+        whatever the world. Neighbours, from the batch's first slot on, stay together: mixup's pairs.
+        """
+        unit = 2 - count % 2
+        units = np.arange(first, first + count, unit)
+        by_stream = np.argsort(units % self.samples % self.shape.streams, kind="stable")
+        own = count // world
+        slots = (units[by_stream, None] + np.arange(unit)).ravel()[rank * own : (rank + 1) * own]
+        return np.sort(slots)
 
     def _locate(self, epoch: int, slots: Ints) -> tuple[Ints, Ints]:
         position, stream = np.divmod(slots, self.shape.streams)
         block, offset = np.divmod(position, self.shape.block)
         permuted = np.empty_like(slots)
-        for number in range(int(block[0]), int(block[-1]) + 1):
+        for number in range(int(block.min()), int(block.max()) + 1):
             here = block == number
             permuted[here] = self._block(epoch, number)[stream[here], offset[here]]
         length, longer = divmod(self.samples, self.shape.streams)

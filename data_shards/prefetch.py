@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data_shards.errors import DataError
+from data_shards.order import Ints
 
 STALL_SECONDS = 120
 """A process that delivers nothing for so long, from a local disk, is stuck. From S3 there is no such limit: the
@@ -27,24 +28,26 @@ AHEAD = 2
 PRELOAD = ["data_shards.loader", "torchvision.io"]
 """Imported once by the server that the processes are forked from: 7 s once, not 7 s per process."""
 
-Span = tuple[int, int]  # first slot, number of slots
 Made = TypeVar("Made", covariant=True)
 
 
 class Source(Protocol[Made]):
-    """Makes the batch of a span. Errors are returned: DataLoader would turn them into a traceback's text."""
+    """Makes the batch of some slots. Errors are returned: DataLoader would turn them into a traceback's text."""
 
-    def __getitem__(self, span: Span) -> Made | DataError:
+    def __getitem__(self, slots: Ints) -> Made | DataError:
         """The batch, or what is wrong."""
         ...
 
 
-def prefetch(source: Source[Made], spans: Iterator[Span], processes: int, *, remote: bool) -> Generator[Made]:
-    """The batches of `spans`, in order, made ahead by `processes`, or by a thread if 0. Close it to end them.
+def prefetch(
+    source: Source[Made], shares: Iterator[Ints], processes: int, *, remote: bool
+) -> Generator[Made]:
+    """The batches of `shares` (int64 [b] of slots each), in order, made ahead by `processes`, or by a thread if 0.
 
+    Close it to end them.
     Raises the DataError that the source returned, or one that says that a process died or stalled.
     """
-    batches = _by_processes(source, spans, processes, remote) if processes else _by_thread(source, spans)
+    batches = _by_processes(source, shares, processes, remote) if processes else _by_thread(source, shares)
     try:
         for batch in batches:
             if isinstance(batch, DataError):
@@ -54,27 +57,27 @@ def prefetch(source: Source[Made], spans: Iterator[Span], processes: int, *, rem
         batches.close()
 
 
-def _by_thread(source: Source[Made], spans: Iterator[Span]) -> Generator[Made | DataError]:
+def _by_thread(source: Source[Made], shares: Iterator[Ints]) -> Generator[Made | DataError]:
     with ThreadPoolExecutor(1, thread_name_prefix="raytrain-data") as pool:
-        waiting = deque(pool.submit(source.__getitem__, span) for span in islice(spans, AHEAD))
+        waiting = deque(pool.submit(source.__getitem__, slots) for slots in islice(shares, AHEAD))
         try:
             while waiting:
                 batch = waiting.popleft().result()
-                waiting.extend(pool.submit(source.__getitem__, span) for span in islice(spans, 1))
+                waiting.extend(pool.submit(source.__getitem__, slots) for slots in islice(shares, 1))
                 yield batch
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _by_processes(
-    source: Source[Made], spans: Iterator[Span], processes: int, remote: bool
+    source: Source[Made], shares: Iterator[Ints], processes: int, remote: bool
 ) -> Generator[Made | DataError]:
     context = multiprocessing.get_context("forkserver")  # fork is unsafe beside Ray's and CUDA's threads
     context.set_forkserver_preload(PRELOAD)
     loader: DataLoader[Made | DataError] = DataLoader(
         cast("Dataset[Made | DataError]", source),
         batch_size=None,  # the source makes whole batches
-        sampler=spans,
+        sampler=shares,
         num_workers=processes,
         prefetch_factor=AHEAD,
         multiprocessing_context=context,

@@ -80,9 +80,9 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """Mixup or CutMix within pairs of neighbouring slots, and label smoothing.
 
-    Images normalized float [b, 3, H, W], labels int64 [b], slots int64 [b] on the CPU, consecutive from an even
-    one. Returns images of the same shape and targets fp32 [b, classes]. Both pictures of a pair get the same
-    share of the other (timm's mode="pair", timm/data/mixup.py, with the pair next to each other).
+    Images normalized float [b, 3, H, W], labels int64 [b], slots int64 [b] on the CPU, two neighbours from
+    an even one each. Returns images of the same shape and targets fp32 [b, classes]. Both pictures of a pair
+    get the same share of the other (timm's mode="pair", timm/data/mixup.py, with the pair next to each other).
     """
     smoothing = regularization.label_smoothing
     targets = F.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes

@@ -27,11 +27,12 @@ class Run:
         self.rows = [row for row in self.rows if row.step <= start]
         self.claims = [claim for claim in self.claims if claim.step <= start]
         delivered = self.rows[-1].delivered if self.rows else NOTHING
-        witnesses, own, micro = [Witness() for _ in range(world)], BATCH // world, WORLDS[world]
+        witnesses = [Witness() for _ in range(world)]
         for step in range(start, stop + lost):
             for rank, witness in enumerate(witnesses):
-                for first in range(step * BATCH + rank * own, step * BATCH + (rank + 1) * own, micro):
-                    self.give(witness, first, micro, dirt)
+                share = self.order.share(step * BATCH, BATCH, rank, world)
+                for slots in share.reshape(-1, WORLDS[world]):
+                    self.give(witness, slots, dirt)
             if step < stop and ((step + 1) % every == 0 or step + 1 == stop):
                 parts = tuple(witness.cut() for witness in witnesses)
                 delivered = added([delivered, *(part.digest for part in parts)])
@@ -40,10 +41,8 @@ class Run:
                 self.claims.append(Claim(step + 1, samples, delivered))
         return self
 
-    def give(self, witness, first, count, dirt):
-        slots = np.arange(first, first + count)
-        shards, rows = self.order.locate(first, count)
-        places = np.stack([shards, rows], 1)
+    def give(self, witness, slots, dirt):
+        places = np.stack(self.order.locate(slots), 1)
         bad = [
             (n, *place)
             for n, place in zip(slots.tolist(), places.tolist(), strict=True)
@@ -69,7 +68,7 @@ def slots_of(finding):
 
 
 def places_at(first, end, order=ORDER):
-    return list(zip(*(part.tolist() for part in order.locate(first, end - first)), strict=True))
+    return list(zip(*(part.tolist() for part in order.locate(np.arange(first, end))), strict=True))
 
 
 def test_a_run_through_kills_and_other_worker_counts_is_proven():
@@ -88,13 +87,15 @@ def test_the_running_digest_is_the_same_on_any_worker_count():
         for every in (1, 3)
     }
     slots = np.arange(80)
-    assert ends == {as_digest(int(hashes(slots, *ORDER.locate(0, 80)).sum()))}
+    assert ends == {as_digest(int(hashes(slots, *ORDER.locate(slots)).sum()))}
 
 
 def test_a_row_is_small_however_many_steps_it_stands_for():
     (row,) = Run().train(0, 1000, world=4, every=1000).rows
     assert row.ranks[1].slots == ((2, 2, 8, 1000),)
     assert len(row.model_dump_json()) < 500
+    (row,) = Run(Order(COUNTS, SEED, Shape(4, 5))).train(0, 1000, world=2, every=1000).rows
+    assert row.ranks[1].slots == ((2, 2, 4, 2000),)
 
 
 @settings(max_examples=50)
@@ -193,13 +194,12 @@ def test_a_reader_that_returned_another_sample_is_found():
     run = Run()
     honest = run.give
 
-    def careless(witness, first, count, dirt):
-        if first != 12:
-            return honest(witness, first, count, dirt)
-        shards, rows = ORDER.locate(first, count)
-        places = np.stack([shards, rows], 1)
+    def careless(witness, slots, dirt):
+        if slots[0] != 12:
+            return honest(witness, slots, dirt)
+        places = np.stack(ORDER.locate(slots), 1)
         places[1] = places[0]
-        return witness.saw(np.arange(first, first + count), places, [])
+        return witness.saw(slots, places, [])
 
     run.give = careless
     (finding,) = run.train(0, 6, world=2).audited().findings
@@ -228,7 +228,7 @@ def test_a_checkpoint_of_another_ledger_is_found():
 
 def test_a_sample_quarantined_at_the_wrong_place_is_a_fault():
     run = Run().train(0, 5)
-    (shard,), (row,) = ORDER.locate(3, 1)
+    (shard,), (row,) = ORDER.locate(np.array([3]))
     run.rows[0] = changed(run.rows[0], 0, quarantined=((3, int(shard), int(row) + 1), (39, 0, 0)))
     faults = run.audited().faults
     assert [fault.split(" was")[0] for fault in faults] == [

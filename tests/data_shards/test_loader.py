@@ -16,12 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from data_shards import prefetch
+from data_shards import order, prefetch
 from data_shards.augment import eval_image
 from data_shards.decode import decode
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD, decode_index, encode_index
 from data_shards.loader import eval_batches, labels, read_jpeg, train_batches
+from data_shards.order import Shape
 from data_shards.shardset import Packing, Shard, ShardSet, Split, load_shardset
 from data_shards.store import open_store
 from data_shards.view import View
@@ -130,6 +131,20 @@ def test_a_batch_is_what_it_says(tiny):
 def test_every_division_of_the_work_makes_the_same_global_batches(tiny, world, micro_batch):
     expected = digest(global_batches(tiny, 12))
     assert digest(global_batches(tiny, 12, world=world, micro_batch=micro_batch)) == expected
+
+
+def test_ranks_that_read_their_own_streams_make_the_same_global_batches(tiny, monkeypatch):
+    monkeypatch.setattr(order, "default_shape", lambda _: Shape(4, 5))
+
+    def images(world):
+        batches = global_batches(tiny, 12, world=world, samples_seen=16)
+        slots = torch.cat([batch.slots for batch in batches])
+        assert sorted(slots.tolist()) == list(range(16, 112))
+        return sha256(torch.cat([batch.images for batch in batches])[slots.argsort()].numpy().tobytes())
+
+    assert images(1) == images(2) == images(4)
+    streams = torch.cat([batch.slots for batch in take(training(tiny, world=2, rank=1), 12)]) % 4
+    assert set(streams.tolist()) == {2, 3}
 
 
 def test_processes_change_nothing_and_leave_nothing(tiny):
