@@ -1,4 +1,4 @@
-"""Pack: a folder of images becomes a shard set, byte for byte the same whatever the workers or interruptions.
+"""Pack: folders or archives of images become a shard set, byte for byte the same however it goes.
 
 The images are shuffled once, then cut into shards; each shard is one job and ends with a record beside its
 index. A run that finds records continues behind them. The manifest comes last, then the notes are removed.
@@ -6,9 +6,11 @@ index. A run that finds records continues behind them. The manifest comes last, 
     plan.json  index/NAME.json     there while packing only
 """
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +18,28 @@ from pydantic import Field, PositiveInt
 
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD
-from data_shards.pool import run_jobs
+from data_shards.pool import OnDone, cores, run_jobs
+from data_shards.resize import Resize
 from data_shards.shard_writer import ShardJob, ShardRecord, put, write_shard
-from data_shards.shardset import MANIFEST, Packing, ShardSet, Split, Value, load_shardset
-from data_shards.sources import Source, read_source
+from data_shards.shardset import MANIFEST, Choices, Packing, ShardSet, Split, Value, load_shardset
+from data_shards.sources import Inputs, Source, read_source
 from data_shards.store import NotFoundError, Store, open_store
 
 PLAN = "plan.json"
 QUARANTINE = "quarantine.jsonl"
 
 
-class PackOptions(Value):
+class PackOptions(Choices):
     """What decides the bytes of a set (`workers` and `max_bad` do not)."""
 
     name: str
     seed: int = Field(0, ge=0)
     samples_per_shard: PositiveInt = 1000
     val_fraction: float = Field(0.1, ge=0, lt=1)
+
+    def packing(self, source: str) -> Packing:
+        """What the manifest says of them."""
+        return Packing(**self.model_dump(exclude={"name"}), source=source)
 
 
 class PackResult(Value):
@@ -53,23 +60,26 @@ class _Plan(Value):
 
 
 def pack(
-    root: Path,
+    src: Path | Inputs,
     out: str,
     options: PackOptions,
-    workers: int,
+    workers: int | None,
     max_bad: float,
-    on_shard: Callable[[int, int], None],
+    on_shard: OnDone,
+    on_listed: OnDone = lambda *_: None,
+    address: str | None = None,
 ) -> PackResult:
-    """Pack the images under `root` into a shard set at `out`; `on_shard(images, of)` is told of each shard.
+    """Pack the images of `src` into a shard set at `out`; `on_shard(images, of)` is told of each shard.
 
     A file that is no picture is left out and listed in quarantine.jsonl. More than `max_bad` (a fraction) of
     all files, and more than one (which says little of the rest), is a DataError and no manifest is written.
-    Each worker holds one shard in memory.
+    Each worker holds one shard in memory. Workers are processes here or, with `address`, tasks of that Ray
+    cluster; None is as many as there are cores. `on_listed(archives, of)` is told before packing begins.
     """
-    _refuse_inside(root, out)
-    source = read_source(root, options.val_fraction)
-    packing = Packing(seed=options.seed, samples_per_shard=options.samples_per_shard, source=source.digest)
-    plan, store = _Plan(name=options.name, packing=packing), open_store(out)
+    inputs = src if isinstance(src, Inputs) else Inputs(paths=(src,))
+    _refuse_inside(inputs, out)
+    source = read_source(inputs, options, on_listed)
+    plan, store = _Plan(name=options.name, packing=options.packing(source.digest)), open_store(out)
     finished = _finished(store, plan)
     if finished is not None:
         _remove_notes(store)
@@ -78,20 +88,21 @@ def pack(
             shardset=finished, quarantined=bad, resumed=0, ignored=source.ignored, complete_before=True
         )
     _claim(store, plan)
-    jobs = list(_jobs(root, out, source, plan))
+    jobs = list(_jobs(out, source, plan))
     records = _records(store)
     resumed = sum(len(job.items) for job in jobs if job.name in records)
     limit = max(1, int(max_bad * source.images))
-    _write_shards(jobs, records, workers, limit, on_shard, store)
+    _write_shards(jobs, records, partial(_run, workers=workers, address=address), limit, on_shard, store)
     shardset = _declare(store, plan, source, jobs, records)
     bad = sum(len(record.quarantined) for record in records.values())
     return PackResult(shardset=shardset, quarantined=bad, resumed=resumed, ignored=source.ignored)
 
 
-def _refuse_inside(root: Path, out: str) -> None:
-    inside = Path(out.removeprefix("file://")).resolve().is_relative_to(root.resolve())
-    if inside and not out.startswith("s3://"):
-        raise DataUsageError(f"--out {out} lies inside the source {root}: it would become a class of it")
+def _refuse_inside(inputs: Inputs, out: str) -> None:
+    place = Path(out.removeprefix("file://")).resolve()
+    for root in inputs.paths:
+        if root.is_dir() and place.is_relative_to(root.resolve()) and not out.startswith("s3://"):
+            raise DataUsageError(f"--out {out} lies inside the source {root}: it would become a class of it")
 
 
 def _finished(store: Store, plan: _Plan) -> ShardSet | None:
@@ -120,7 +131,7 @@ def _claim(store: Store, plan: _Plan) -> None:
 
 
 def _same_plan(store: Store, found: _Plan, asked: _Plan) -> None:
-    there, here = ({"name": p.name, **p.packing.model_dump()} for p in (found, asked))
+    there, here = ({"name": p.name, **dict(p.packing)} for p in (found, asked))
     differences = [
         f"{field} {there[field]} there, {here[field]} asked for"
         for field in there
@@ -140,14 +151,16 @@ def shuffled(count: int, seed: int, split: int) -> list[int]:
     return order
 
 
-def _jobs(root: Path, out: str, source: Source, plan: _Plan) -> Iterator[ShardJob]:
+def _jobs(out: str, source: Source, plan: _Plan) -> Iterator[ShardJob]:
     cut = plan.packing.samples_per_shard
+    place = out if "://" in out else os.path.abspath(out)  # a task of a cluster stands in another folder
     for number, (split, items) in enumerate(source.splits.items()):
         order = shuffled(len(items), plan.packing.seed, number)
         for shard, start in enumerate(range(0, len(items), cut)):
             yield ShardJob(
-                root=root,
-                out=out,
+                root=source.root,
+                out=place,
+                resize=Resize.asked(plan.packing),
                 split=split,
                 name=f"{split}-{shard:05d}",
                 classes=source.classes,
@@ -180,9 +193,9 @@ def _whole(store: Store, record: ShardRecord) -> bool:
 def _write_shards(
     jobs: list[ShardJob],
     records: dict[str, ShardRecord],
-    workers: int,
+    run: Callable[[list[ShardJob]], Generator[ShardRecord, None, None]],
     limit: int,
-    on_shard: Callable[[int, int], None],
+    on_shard: OnDone,
     store: Store,
 ) -> None:
     """Write the shards that have no record yet, into `records`. DataError above `limit` bad files."""
@@ -190,12 +203,22 @@ def _write_shards(
     images = sum(sizes.values())
     on_shard(sum(sizes[name] for name in records), images)
     missing = [job for job in jobs if job.name not in records]
-    with closing(run_jobs(write_shard, missing, min(workers, len(missing) or 1), "webdataset")) as written:
+    with closing(run(missing)) as written:
         _refuse_too_many(jobs, records, limit, images, store)
         for record in written:
             records[record.shard.name] = record
             on_shard(sizes[record.shard.name], images)
             _refuse_too_many(jobs, records, limit, images, store)
+
+
+def _run(
+    jobs: list[ShardJob], workers: int | None, address: str | None
+) -> Generator[ShardRecord, None, None]:
+    if address is None:
+        return run_jobs(write_shard, jobs, min(workers or cores(), len(jobs) or 1), "webdataset")
+    from data_shards.pool_ray import run_tasks  # here, because it imports ray
+
+    return run_tasks(write_shard, jobs, workers, address)
 
 
 def _refuse_too_many(

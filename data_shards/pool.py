@@ -14,6 +14,9 @@ from data_shards.errors import DataError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+OnDone = Callable[[int, int], None]
+"""Is told how many more are done, of how many (0 where that is not known)."""
+
 
 def cores() -> int:
     """The number of cores that this process may use."""

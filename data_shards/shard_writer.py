@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from data_shards.decode import JPEG, UndecodableError, image_size
-from data_shards.errors import DataError
 from data_shards.index import RECORD, TAR_BLOCK, Index, encode_index
+from data_shards.resize import Resize
 from data_shards.shardset import Shard, Value
-from data_shards.sources import Item
+from data_shards.sources import Item, read_item
 from data_shards.store import Store, open_store
 
 JPEG_QUALITY = 95
@@ -49,6 +49,7 @@ class ShardJob:
     name: str
     classes: tuple[str, ...]
     items: list[Item]
+    resize: Resize | None = None
 
 
 def write_shard(job: ShardJob) -> ShardRecord:
@@ -87,10 +88,10 @@ def _build(job: ShardJob) -> tuple[bytes, Index, list[Quarantined]]:
     with webdataset.TarWriter(tar, user="", group="", mtime=0, encoder=False, compress=False) as writer:
         for item in job.items:
             try:
-                jpeg, width, height = as_jpeg(_read(job.root / item.file))
+                jpeg, width, height = as_jpeg(read_item(job.root, item), job.resize)
             except UndecodableError as error:
                 reason, wnid = str(error), job.classes[item.label]
-                quarantined.append(Quarantined(split=job.split, wnid=wnid, file=item.file, reason=reason))
+                quarantined.append(Quarantined(split=job.split, wnid=wnid, file=item.where, reason=reason))
                 continue
             writer.write({"__key__": item.key, "cls": str(item.label).encode(), "jpg": jpeg})
             # members go in by name, cls before jpg: the picture's blocks are the last ones written
@@ -99,20 +100,11 @@ def _build(job: ShardJob) -> tuple[bytes, Index, list[Quarantined]]:
     return tar.getvalue(), np.array(rows, RECORD), quarantined
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"cannot read {file}: {error.strerror}. Mend that and run the same command again: it continues"
-        ) from None
-
-
-def as_jpeg(raw: bytes) -> tuple[bytes, int, int]:
+def as_jpeg(raw: bytes, resize: Resize | None = None) -> tuple[bytes, int, int]:
     """(JPEG, width, height). All of it is decoded once, for only a decoder finds a picture cut short.
 
-    JPEGs in colour or gray pass unchanged, as their camera made them; the rest (PNG, CMYK) becomes RGB JPEG.
-    Raises UndecodableError.
+    JPEGs in colour or gray pass unchanged, as their camera made them; the rest (PNG, CMYK), and what `resize`
+    changes, becomes RGB JPEG. Raises UndecodableError.
     """
     size = image_size(raw)
     try:
@@ -120,15 +112,21 @@ def as_jpeg(raw: bytes) -> tuple[bytes, int, int]:
             if image.size != size:
                 raise UndecodableError(f"its first header says {size} pixels, a later one {image.size}")
             image.load()
-            jpeg = raw if raw.startswith(JPEG) and image.mode in ("RGB", "L") else _transcode(image)
+            target = resize.target(size) if resize else size
+            if raw.startswith(JPEG) and image.mode in ("RGB", "L") and target == size:
+                return raw, *size
+            jpeg = _transcode(image, target)
     except UNREADABLE as error:
         raise UndecodableError(f"{type(error).__name__}: {error}") from None
-    return jpeg, *size
+    return jpeg, *target
 
 
-def _transcode(image: Image.Image) -> bytes:
+def _transcode(image: Image.Image, size: tuple[int, int]) -> bytes:
     if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips at 255 instead of scaling
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     encoded = io.BytesIO()
-    image.convert("RGB").save(encoded, "JPEG", quality=JPEG_QUALITY)
+    image = image.convert("RGB")
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BICUBIC)  # antialiased, as Pillow's resize always is
+    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
     return encoded.getvalue()

@@ -9,7 +9,15 @@ import hashlib
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from data_shards.errors import DataError, DataUsageError
 from data_shards.store import NotFoundError, open_store
@@ -72,15 +80,39 @@ class Split(Value):
         return sum(shard.samples for shard in self.shards)
 
 
-class Packing(Value):
+class Choices(Value):
+    """What may be asked of packing beyond the source as it is; None is not asked.
+
+    val_fraction   cut off as val, by a hash of the name, where the source has no val
+    val_per_class  the first so many images of each class are val instead
+    minival        so many more of each class are the split of that name: the first, or by `minival_seed`
+    min_per_class  classes with fewer images to train on are left out
+    resize         pixels of the short edge, or (`resize_mode` squash) of both sides
+    """
+
+    val_fraction: float | None = Field(None, ge=0, lt=1)
+    val_per_class: PositiveInt | None = None
+    minival: PositiveInt | None = None
+    minival_seed: int | None = Field(None, ge=0)
+    min_per_class: PositiveInt | None = None
+    resize: int | None = Field(None, ge=16, le=4096)
+    resize_mode: Literal["short", "squash"] | None = None
+
+
+class Packing(Choices):
     """How the shards were cut: enough to make the same bytes again from the same source.
 
     `source` is the digest of the names, sizes and splits of the source's files; "" where they are not known.
+    Choices that were not made are not written, so that a new kind of them leaves the fingerprint of older sets.
     """
 
     seed: int
     samples_per_shard: int
     source: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return {field: value for field, value in dump(self).items() if value is not None}
 
 
 class ShardSet(Value):

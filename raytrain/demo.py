@@ -12,7 +12,9 @@ from pathlib import Path
 
 from cluster.connect import connected
 from data_shards import cli as data
-from data_shards.sources import read_source
+from data_shards import cli_pack
+from data_shards.shardset import Choices
+from data_shards.sources import Inputs, read_source
 from raytrain.cli.options import make_plan
 from raytrain.driver import environment
 from raytrain.errors import UsageError
@@ -38,7 +40,7 @@ def demo(out: Path, source: Path | None, seed: int) -> Path:
     with chapter("pack and verify: tar shards with an index, digests, and a manifest written last"):
         for images, shards in ((wide, wide_set), (narrow, narrow_set)):
             tell(f"raytrain data pack {images} --out {shards}")
-            data.pack(images, shards)
+            cli_pack.pack([images], shards)
             tell(f"raytrain data verify {shards}")
             data.verify(shards)
     settings = [f"seed={seed}"]
@@ -69,7 +71,7 @@ def made_up_images(out: Path) -> tuple[Path, Path]:
 
 def own_images(source: Path, out: Path) -> tuple[Path, Path]:
     """The user's classes as links: three of four to pretrain on, every second one to fine-tune on."""
-    classes = read_source(source, val_fraction=0.1).classes
+    classes = read_source(Inputs(paths=(source,)), Choices(), lambda *_: None).classes
     if len(classes) < 4:
         raise UsageError(
             f"--source {source} has {len(classes)} classes; the demo needs at least 4 to split them"

@@ -238,11 +238,11 @@ def test_to_s3_and_back(folders: Path, packed: str, s3_url: str) -> None:
 # what is refused ------------------------------------------------------------------------------------------
 
 
-def test_a_source_that_is_no_directory(tmp_path: Path) -> None:
-    with pytest.raises(DataUsageError, match="nowhere is not a directory"):
+def test_a_source_that_is_neither_a_folder_nor_an_archive(tmp_path: Path) -> None:
+    with pytest.raises(DataUsageError, match=r"there is no .*nowhere"):
         run(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "file.tar").write_bytes(b"x")
-    with pytest.raises(DataUsageError, match="not a directory"):
+    with pytest.raises(DataError, match=r"file\.tar is no plain tar archive"):
         run(tmp_path / "file.tar", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -250,7 +250,7 @@ def test_a_source_that_is_no_directory(tmp_path: Path) -> None:
 def test_a_source_without_classes(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a.jpg").write_bytes(photo())
-    with pytest.raises(DataUsageError, match=r"holds 0 class folders.*SRC/<class>/<image>"):
+    with pytest.raises(DataUsageError, match=r"the source has 0 classes.*SRC/<class>/<image>"):
         run(tmp_path / "src", tmp_path / "out")
 
 
