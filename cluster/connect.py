@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import ray
 
-from cluster.errors import ClusterError
+from cluster.errors import REFUSED, ClusterError, ClusterUsageError
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def connected(address: str | None, environment: dict[str, str]) -> Iterator[None
     """Be connected to the cluster at `address`, to RAY_ADDRESS's (a submitted job's own), or to a new local one.
 
     `environment` is set for every process of this job. A connection that exists already is used and kept.
-    Raises ClusterError where nothing answers.
+    Raises ClusterError where nothing answers, or where the token is refused.
     """
     if ray.is_initialized():
         yield
@@ -33,6 +33,13 @@ def connected(address: str | None, environment: dict[str, str]) -> Iterator[None
     except ConnectionError as error:
         raise ClusterError(
             f"no Ray cluster answers at {target}: {error}. Start one, or leave --address away"
+        ) from None
+    except ray.exceptions.AuthenticationError:
+        raise ClusterError(REFUSED.format(address=target)) from None
+    except ValueError as error:  # no address at all, or the URL of the Jobs API
+        raise ClusterUsageError(
+            f"--address {target}: a run joins a cluster at host:6379, or 'auto' on one of its nodes; "
+            f"http://host:8265 is for `raytrain cluster`. Ray said: {str(error).splitlines()[0]}"
         ) from None
     try:
         yield

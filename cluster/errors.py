@@ -6,6 +6,11 @@ ClusterError            the cluster refused, is unreachable or too small (exit c
 
 from typing import ClassVar
 
+REFUSED = (
+    "{address} asks for a token and refused this one, or got none. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, "
+    "or RAY_AUTH_TOKEN_PATH to its file (without both Ray reads ~/.ray/auth_token)"
+)
+
 
 class ClusterError(Exception):
     """The cluster cannot do what was asked of it."""

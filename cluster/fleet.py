@@ -35,7 +35,7 @@ class Fleet(BaseModel):
     loader_processes: NonNegativeInt = 0
     sustained_tflops: PositiveFloat | None = None
     node_price_per_hour: NonNegativeFloat | None = None
-    placement: str = Field("PACK", pattern="^(PACK|SPREAD|STRICT_PACK|STRICT_SPREAD)$")
+    placement: str = Field("PACK", pattern="^(PACK|SPREAD)$")
 
     @property
     def workers(self) -> int:

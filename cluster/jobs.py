@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shlex
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from cluster.errors import ClusterError, ClusterUsageError
+from cluster.errors import REFUSED, ClusterError, ClusterUsageError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+BETWEEN_STREAMS = 1.0  # seconds
 
 
 class Submission(BaseModel):
@@ -116,19 +118,27 @@ class Jobs:
         with self._told(job):
             return str(self.client.get_job_logs(job))
 
-    def follow(self, job: str, write: Callable[[str], None]) -> JobState:
-        """Write what a job prints until it ends; returns its last state."""
+    def follow(
+        self, job: str, write: Callable[[str], None], wait: Callable[[float], None] = time.sleep
+    ) -> JobState:
+        """Write all that a job has printed and prints until it ends; returns its last state."""
+        written = 0
 
         async def tail() -> None:
+            nonlocal written
+            at = 0  # each stream begins with the log's first character
             async for text in self.client.tail_job_logs(job):
-                write(text)
+                write(text[max(0, written - at) :])
+                at += len(text)
+                written = max(written, at)
 
-        state = self.state(job)
-        while state.status not in ENDED:  # the stream ends early where a proxy cuts it
+        while True:
+            state = self.state(job)
             with self._told(job):
                 asyncio.run(tail())
-            state = self.state(job)
-        return state
+            if state.status in ENDED:
+                return state
+            wait(BETWEEN_STREAMS)  # it ends with the job, or early where a proxy cuts it
 
     def stop(self, job: str) -> bool:
         """Ask a job to end; whether it was running. Ray sends SIGTERM, then kills."""
@@ -157,12 +167,6 @@ class Jobs:
                     f"{self.address} knows no job '{job}'; `raytrain cluster status` lists them"
                 ) from None
             raise ClusterError(f"{self.address} refused: {_reason(error)}") from None
-
-
-REFUSED = (
-    "{address} asks for a token and refused this one, or got none. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, "
-    "or RAY_AUTH_TOKEN_PATH to its file (without both Ray reads ~/.ray/auth_token)"
-)
 
 
 def _state(info: "JobDetails") -> JobState:

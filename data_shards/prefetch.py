@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar, cast
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from data_shards.errors import DataError
+from data_shards.errors import DataError, DataProcessError
 from data_shards.order import Ints
 
 STALL_SECONDS = 120
@@ -45,7 +45,7 @@ def prefetch(
     """The batches of `shares` (int64 [b] of slots each), in order, made ahead by `processes`, or by a thread if 0.
 
     Close it to end them.
-    Raises the DataError that the source returned, or one that says that a process died or stalled.
+    Raises the DataError that the source returned, or a DataProcessError where a process died or stalled.
     """
     batches = _by_processes(source, shares, processes, remote) if processes else _by_thread(source, shares)
     try:
@@ -88,7 +88,7 @@ def _by_processes(
     try:
         yield from loader
     except (RuntimeError, OSError, EOFError) as error:  # a death shows as any of them
-        raise DataError(
+        raise DataProcessError(
             f"a data process died or stalled: {error}. If it was killed, give the machine more memory, more "
             f"room in /dev/shm, or use fewer than {processes} processes; with 0 the decoding runs in the trainer"
         ) from error

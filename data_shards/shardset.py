@@ -126,7 +126,7 @@ class ShardSet(Value):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of the manifest's canonical JSON: equal exactly when the data is equal."""
+        """The sha256 of the manifest's canonical JSON: name, classes, shards and how they were packed."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def split(self, name: str) -> Split:

@@ -63,12 +63,9 @@ def raytrain() -> None:
 
 def main() -> None:
     """Run the command line. A declared error is one message and its exit code; anything else is our bug."""
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a SIGTERM unwinds like Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a SIGTERM unwinds like Ctrl-C
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None:

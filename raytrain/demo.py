@@ -5,6 +5,7 @@ the wide label space by two Ray workers, fine-tuned on the narrow one at a large
 scratch with the same budget; all three are evaluated and told in one report.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ PRETRAIN, FINETUNE, SCRATCH = (
 def demo(out: Path, source: Path | None, seed: int) -> Path:
     """Tell the story under `out`; returns the report's path. The same call again goes on where it was."""
     began = time.monotonic()
-    out = out / "own" if source else out / "synthetic"  # one never goes on with the other's images or runs
+    out = out / (own_name(source) if source else "synthetic")  # none goes on with another's images or runs
     wide, narrow = own_images(source, out) if source else made_up_images(out)
     wide_set, narrow_set = str(out / "shards/wide"), str(out / "shards/narrow")
     with chapter("pack and verify: tar shards with an index, digests, and a manifest written last"):
@@ -69,6 +70,11 @@ def made_up_images(out: Path) -> tuple[Path, Path]:
     return wide, narrow
 
 
+def own_name(source: Path) -> str:
+    """A folder name for the story of one source: its own, and a digest of its path."""
+    return f"{source.absolute().name}-{hashlib.sha256(str(source.absolute()).encode()).hexdigest()[:8]}"
+
+
 def own_images(source: Path, out: Path) -> tuple[Path, Path]:
     """The user's classes as links: three of four to pretrain on, every second one to fine-tune on."""
     classes = read_source(Inputs(paths=(source,)), Choices(), lambda *_: None).classes
@@ -87,7 +93,7 @@ def own_images(source: Path, out: Path) -> tuple[Path, Path]:
             folder.mkdir(parents=True, exist_ok=True)
             for name in names:
                 link = folder / name
-                if not link.exists() and (part / name).is_dir():
+                if not link.is_symlink() and (part / name).is_dir():
                     link.symlink_to((part / name).absolute())
     return out / "images/wide", out / "images/narrow"
 

@@ -13,21 +13,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from shutil import rmtree
 from types import FrameType
 from typing import Any
 
 import ray
-from pydantic import ValidationError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster.connect import check_room, connected
-from data_shards.errors import DataError
-from data_shards.store import Store, open_store
+from data_shards.errors import DataError, DataProcessError
+from data_shards.store import open_store
+from data_shards.store.local import space_for
 from raytrain.errors import RunError
 from raytrain.manifest import newest
 from raytrain.plan import RunPlan, differences
-from raytrain.runlog import JOB, METRICS, PLAN, event, last_rows
+from raytrain.runlog import JOB, METRICS, PLAN, event, last_rows, read_plan
 from raytrain.worker import STOP_FILE, Job
 
 MOST_FAILURES_WITHOUT_PROGRESS = 3
@@ -65,12 +66,12 @@ def run_job(
                 break
             except TrainingFailedError as error:
                 cause = root_cause(error)
-                if isinstance(cause, (RunError, DataError)):
+                if isinstance(cause, (RunError, DataError)) and not isinstance(cause, DataProcessError):
                     raise cause from None
                 step = reached(run)
                 failures = failures + 1 if step <= last_step else 1
                 last_step = max(step, last_step)
-                event(run, "worker_lost", step=step, cause=one_line(cause))
+                event(run, "worker_lost", step=step, cause=one_line(cause), detail=str(cause))
                 if failures >= MOST_FAILURES_WITHOUT_PROGRESS:
                     raise RunError(
                         f"stopped: {failures} failures in a row at step {step + 1}, the last: {one_line(cause)}. "
@@ -105,7 +106,10 @@ def attempt(job: Job, callbacks: list[Any]) -> None:
             callbacks=callbacks,
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    finally:
+        rmtree(Path(job.run) / "ray", ignore_errors=True)  # Ray's own record of the attempt: nothing reads it
 
 
 def ray_worker(config: dict[str, Any]) -> None:
@@ -139,7 +143,7 @@ def claim(run: Path, job: Job) -> None:
     """Make the run folder this job's, or check that it is. Raises RunError where it holds another run."""
     store = open_store(job.run)
     if (run / PLAN).exists():
-        changed = differences(_plan_of(store), job.plan)
+        changed = differences(read_plan(run), job.plan)
         if changed:
             raise RunError(
                 f"{run} holds another run; the plans differ in\n  " + "\n  ".join(changed) + "\n"
@@ -151,23 +155,15 @@ def claim(run: Path, job: Job) -> None:
     store.write(JOB, job.model_dump_json(include={"data_url"}).encode())
 
 
-def _plan_of(store: Store) -> RunPlan:
-    try:
-        return RunPlan.model_validate_json(store.read(PLAN))
-    except ValidationError as error:
-        raise RunError(
-            f"{store.url}/{PLAN} is damaged, or of another version: {error.errors()[0]['msg']}. "
-            "Use another --out, or put the plan back"
-        ) from None
-
-
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
     """Make the folder and hold it: a second driver on it is refused before it writes anything there."""
     if run.exists() and not run.is_dir():
         raise RunError(f"{run} is a file; use a folder for --out")
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("w") as file:
+    with space_for(run, 0):
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / ".lock").open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,11 +1,13 @@
 """A checkpoint's manifest and card: what can be known of it without torch."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Self, TypeVar
 
 from pydantic import ValidationError
 
+from data_shards.errors import DataError
 from data_shards.shardset import Value
 from data_shards.store import NotFoundError, Store, open_store
 from raytrain.errors import RunError, UsageError
@@ -88,7 +90,7 @@ def newest(store: Store) -> tuple[Checkpoint | None, list[str]]:
     for step in reversed(complete_steps(store)):
         try:
             return verify(f"{store.url}/{key_of(step)}"), passed
-        except RunError as error:
+        except (RunError, DataError) as error:
             passed.append(str(error))
     if passed:
         raise RunError(
@@ -125,7 +127,8 @@ def _parse(kind: type[Parsed], store: Store, name: str, raw: bytes) -> Parsed:
 def locate(url: str) -> Checkpoint:
     """The checkpoint at `url`, or the newest of the run there. Raises UsageError where there is neither."""
     store = open_store(url)
-    if MANIFEST in store.list(MANIFEST):
+    with suppress(NotFoundError):
+        store.size(MANIFEST)
         return verify(url)
     found, _ = newest(store)
     if found is None:

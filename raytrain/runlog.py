@@ -1,10 +1,12 @@
 """RunLog: what a run writes down while it goes on. JSON lines that survive a kill, and TensorBoard beside them."""
 
 import errno
+import io
 import json
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +46,10 @@ def append(path: Path, row: dict[str, Any], *, durable: bool = False) -> None:
     A `durable` one is on the disk when this returns. Raises DataError where the disk is full.
     """
     line = json.dumps(row).encode() + b"\n"
-    with space_for(path, len(line)), path.open("ab", buffering=0) as file:
-        before = file.tell()
+    with space_for(path, len(line)), path.open("a+b", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        if before and _byte_before(file, before) != b"\n":
+            line = b"\n" + line  # a crash cut the last line short: leave its stump alone
         if file.write(line) < len(line):
             file.truncate(before)
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -59,11 +63,8 @@ def event(run: Path, name: str, now: Callable[[], datetime] = utc_now, **fields:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; a last line cut by a kill is left out. Empty where there is no file."""
-    if not path.exists():
-        return []
-    whole = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in whole]
+    """The whole lines of a JSON-lines file; those that a crash cut short are left out. Empty where there is none."""
+    return _parsed(path.read_bytes()) if path.exists() else []
 
 
 def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
@@ -72,8 +73,20 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
         return []
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - count * LONGEST_ROW))
-        whole = file.read().split(b"\n")[:-1]
-    return [json.loads(line) for line in whole[-count:]]
+        return _parsed(file.read())[-count:]
+
+
+def _parsed(raw: bytes) -> list[dict[str, Any]]:
+    rows = []
+    for line in raw.split(b"\n")[:-1]:
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def _byte_before(file: io.FileIO, end: int) -> bytes:
+    file.seek(end - 1)
+    return file.read(1)
 
 
 def read_file(run: Path, name: str) -> bytes:
@@ -95,7 +108,7 @@ def read_plan(run: Path) -> RunPlan:
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise RunError(
             f"{run / PLAN} cannot be read: {where}: {first['msg'].lower()}. It is damaged or of another version "
-            "of raytrain; use the version that trained it"
+            "of raytrain; put the plan back, use the version that wrote it, or another folder"
         ) from None
 
 

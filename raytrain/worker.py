@@ -12,7 +12,7 @@ from data_shards.shardset import ShardSet, Value, load_shardset
 from data_shards.store import open_store
 from raytrain import checkpoint
 from raytrain.delivery import MAX_BAD, Delivery, known_bad
-from raytrain.engine import Engine, TorchEngine
+from raytrain.engine import Engine, TorchEngine, average_buffers
 from raytrain.errors import RunError
 from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
@@ -119,7 +119,7 @@ def assemble(
     stop_file = Path(job.run) / STOP_FILE
 
     def evaluate_now() -> Evaluation | None:
-        engine.gather()  # averages the buffers: all ranks must evaluate one network
+        average_buffers(engine.module)  # all ranks must evaluate one network
         batches = eval_batches(
             url=job.data_url,
             shardset=shardset,

@@ -63,16 +63,25 @@ def tune(
 
     OUT/trials/ID are ordinary runs, OUT/study.db is an Optuna storage (`optuna-dashboard sqlite:///OUT/study.db`).
     """
+    from cluster.fleet import load_fleet
     from raytrain.session import absolute, run_folder, warn
     from raytrain.settings import parse
     from tuning.space import default_space, parse_space
-    from tuning.trial import Sweep
+    from tuning.trial import Sweep, held_sweep
 
-    base = make_plan(
-        recipe, data, fleet=fleet, workers=workers, settings=settings, init=init, engine="deepspeed", zero=1
-    )
     folder = run_folder(out)
-    from cluster.fleet import load_fleet
+    earlier = held_sweep(folder) if init else None
+    base = make_plan(
+        recipe,
+        data,
+        fleet=fleet,
+        workers=workers,
+        settings=settings,
+        init=init,
+        engine="deepspeed",
+        zero=1,
+        held=earlier.plan.init if earlier else None,
+    )
 
     sweep = Sweep(
         plan=base,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from pydantic import ValidationError
 from ray import tune
 
 from cluster.connect import check_room, connected, room
@@ -19,9 +18,8 @@ from raytrain.plan import differences
 from tuning.asha import GentleASHA
 from tuning.study import StudySearch, ended, failed, open_study
 from tuning.tell import Teller
-from tuning.trial import Sweep, run_trial, trial_plan
+from tuning.trial import SWEEP, Sweep, held_sweep, run_trial, trial_plan
 
-SWEEP = "sweep.json"
 DRIVER = {
     "memory": 1
 }  # one byte, since Tune refuses nothing: CPUs would be taken from the trial's own workers
@@ -42,9 +40,8 @@ def run_sweep(
     ClusterError where a trial does not fit, ResumeLater where it was interrupted.
     """
     check_lengths(sweep)
-    out.mkdir(parents=True, exist_ok=True)
-    claim(out, sweep)
     with run_lock(out):
+        claim(out, sweep)
         study = open_study(out)
         wanted, failed_before = trials - len(ended(study)), len(failed(study))
         if wanted <= 0:
@@ -120,13 +117,8 @@ def check_lengths(sweep: Sweep) -> None:
 def claim(out: Path, sweep: Sweep) -> None:
     """Make the folder this sweep's, or check that it is. Raises RunError where it holds another or other files."""
     store = open_store(str(out))
-    if (out / SWEEP).exists():
-        try:
-            held = Sweep.model_validate_json(store.read(SWEEP))
-        except ValidationError as error:
-            raise RunError(
-                f"{out / SWEEP} is damaged: {error.errors()[0]['msg']}; use another --out"
-            ) from None
+    held = held_sweep(out)
+    if held is not None:
         before, now = options(held), options(sweep)
         changed = differences(held.plan, sweep.plan) + [
             f"{name}: {before.get(name, '(none)')} -> {now.get(name, '(none)')}"
@@ -138,9 +130,8 @@ def claim(out: Path, sweep: Sweep) -> None:
                 f"{out} holds another sweep; they differ in\n  " + "\n  ".join(changed) + "\n"
                 "Use another --out, or the same options to continue it"
             )
-    elif any(out.iterdir()):
-        first = min(path.name for path in out.iterdir())
-        raise RunError(f"{out} holds other files ({first}, ...); use an empty --out")
+    elif others := [path.name for path in out.iterdir() if not path.name.startswith(".")]:
+        raise RunError(f"{out} holds other files ({min(others)}, ...); use an empty --out")
     store.write(SWEEP, sweep.model_dump_json(indent=1).encode())
 
 

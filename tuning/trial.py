@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from cluster.errors import ClusterError
 from cluster.fleet import Fleet
 from data_shards.errors import DataError
@@ -19,6 +21,9 @@ WORST = (
 )
 
 
+SWEEP = "sweep.json"
+
+
 class Sweep(Value):
     """A sweep: the plan that trials vary, on which machines, over which space. `grace` is in shares of a trial."""
 
@@ -28,6 +33,16 @@ class Sweep(Value):
     space: Space
     seed: int
     grace: float
+
+
+def held_sweep(out: Path) -> Sweep | None:
+    """The sweep in this folder; None where there is none. Raises RunError where it cannot be read."""
+    if not (out / SWEEP).exists():
+        return None
+    try:
+        return Sweep.model_validate_json((out / SWEEP).read_bytes())
+    except ValidationError as error:
+        raise RunError(f"{out / SWEEP} is damaged: {error.errors()[0]['msg']}; use another --out") from None
 
 
 class Outcome(Value):

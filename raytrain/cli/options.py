@@ -47,11 +47,12 @@ def make_plan(
     init: str | None,
     engine: str,
     zero: int,
-    out: Path | None = None,
+    held: "Init | None" = None,
 ) -> "RunPlan":
     """Resolve the options to a plan; without data, for the data the recipe was made for.
 
-    Loads neither torch nor Ray. `out` is where the run goes, or went on before.
+    Loads neither torch nor Ray. `held` is the checkpoint that an earlier start of the same work began from: where
+    `init` asks for the same source, that one is meant, though the source may have gone on since.
     """
     from cluster.fleet import load_fleet
     from data_shards.shardset import load_shardset
@@ -69,22 +70,22 @@ def make_plan(
         wanted,
         machines,
         load_shardset(data) if data else assumed_data(recipe),
-        init=_init(init, out) if init else None,
+        init=_init(init, held) if init else None,
         engine="deepspeed" if engine == "deepspeed" else "torch",
         zero_stage=2 if zero == 2 else 1,
     )
 
 
-def _init(source: str, out: Path | None) -> "Init":
-    """The checkpoint to start from: the one the run in `out` did start from, though `source` may have gone on since."""
+def _init(source: str, held: "Init | None") -> "Init":
     from raytrain.manifest import init_from
-    from raytrain.plan import RunPlan
-    from raytrain.runlog import PLAN
 
     if "://" not in source:
         source = str(Path(source).absolute())
-    if out is not None and (out / PLAN).exists():
-        held = RunPlan.model_validate_json((out / PLAN).read_text()).init
-        if held is not None and held.source == source:
-            return held
-    return init_from(source)
+    return held if held is not None and held.source == source else init_from(source)
+
+
+def held_init(run: Path) -> "Init | None":
+    """The checkpoint that the run in this folder started from; None where there is no run, or it had none."""
+    from raytrain.runlog import PLAN, read_plan
+
+    return read_plan(run).init if (run / PLAN).exists() else None

@@ -15,6 +15,7 @@ from raytrain.cli.options import (
     Settings,
     Workers,
     ZeroStage,
+    held_init,
     make_plan,
 )
 
@@ -52,7 +53,7 @@ def train(
         init=init,
         engine=engine,
         zero=zero,
-        out=out,
+        held=held_init(out) if init else None,
     )
     print(plan_text(resolved), flush=True)
     from raytrain.session import train_and_report

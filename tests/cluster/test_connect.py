@@ -3,8 +3,8 @@
 import pytest
 import ray
 
-from cluster.connect import check_room, room
-from cluster.errors import ClusterError
+from cluster.connect import check_room, connected, room
+from cluster.errors import ClusterError, ClusterUsageError
 
 NODES = [
     {"Alive": True, "Resources": {"CPU": 7.0, "GPU": 2.0}},
@@ -20,3 +20,24 @@ def test_room_is_counted_node_by_node(monkeypatch, cpus, gpu, fits):
     check_room(fits, cpus, gpu)
     with pytest.raises(ClusterError, match=f"room for {fits}. Use --workers {fits}"):
         check_room(fits + 1, cpus, gpu)
+
+
+@pytest.mark.parametrize("address", ["http://head:8265", "head"])
+def test_an_address_that_is_none_is_one_message(address):
+    with (
+        pytest.raises(ClusterUsageError, match=r"host:6379.*http://host:8265 is for"),
+        connected(address, {}),
+    ):
+        pass
+
+
+def test_a_refused_token_says_what_to_set(monkeypatch):
+    def refuse(**_):
+        raise ray.exceptions.AuthenticationError("no token")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with (
+        pytest.raises(ClusterError, match=r"head:6379 asks for a token.*RAY_AUTH_TOKEN_PATH"),
+        connected("head:6379", {}),
+    ):
+        pass

@@ -5,12 +5,13 @@ import os
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from ray_head import answering, free_ports, ray_head, raytrain
 
 from cluster.errors import ClusterUsageError
-from cluster.jobs import Submission, submission
+from cluster.jobs import Jobs, Submission, submission
 from data_shards.pack import PackOptions, pack
 from data_shards.synth import SynthOptions, synth
 
@@ -46,6 +47,37 @@ def test_a_bad_name_is_refused(name):
 def test_a_missing_working_dir_is_refused(tmp_path):
     with pytest.raises(ClusterUsageError, match="is no folder"):
         submission(["recipes"], name=None, working_dir=tmp_path / "none", address="http://h")
+
+
+class Streams:
+    """A Jobs client of one job: the states it is in, one after the other, and what each log stream holds."""
+
+    def __init__(self, *states, streams):
+        self.left, self.streams = list(states), list(streams)
+
+    def get_job_info(self, job):
+        state = SimpleNamespace(value=self.left.pop(0))
+        empty = dict.fromkeys(("message", "start_time", "end_time", "driver_exit_code"))
+        return SimpleNamespace(submission_id=job, status=state, entrypoint="sh", **empty)
+
+    async def tail_job_logs(self, _job):
+        for text in self.streams.pop(0):
+            yield text
+
+
+@pytest.mark.parametrize(
+    ("states", "streams"),
+    [
+        (["FAILED"], [["one\n", "two\n"]]),  # it had ended already
+        (["RUNNING", "RUNNING", "SUCCEEDED"], [["on"], ["one\n", "tw"], ["one\ntwo\n"]]),  # cut twice
+    ],
+)
+def test_following_writes_each_character_once(states, streams):
+    jobs, written = object.__new__(Jobs), []
+    jobs.address, jobs.client = "http://h", Streams(*states, streams=streams)
+    state = jobs.follow("j", written.append, wait=lambda _: None)
+    assert "".join(written) == "one\ntwo\n"
+    assert state.status == states[-1]
 
 
 @pytest.fixture(scope="module")

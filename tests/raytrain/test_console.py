@@ -271,9 +271,44 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_damaged_plan_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"recipe": ')
-    with pytest.raises(RunError, match=r"plan\.json is damaged, or of another version: Invalid JSON"):
+    with pytest.raises(
+        RunError, match=r"plan\.json cannot be read: the file: invalid json.*or another folder"
+    ):
         claim(tmp_path, tiny_plan())
     assert (tmp_path / "plan.json").read_text() == '{"recipe": '
+
+
+def test_a_fine_tune_into_a_damaged_plan_is_one_message(
+    raytrain: Callable[..., Said], data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "plan.json").write_text("{")
+    said = raytrain("train", "smoke_swin_1k", "--data", data, "--out", tmp_path / "run", "--init", tmp_path)
+    assert "plan.json cannot be read" in refused(said, 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "out"), [("train", "file/run"), ("tune", "file"), ("tune", "file/sweep")]
+)
+def test_an_out_under_a_file_is_one_message(
+    raytrain: Callable[..., Said], data: Path, tmp_path: Path, command: str, out: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    said = raytrain(command, "smoke_swin_22k", "--data", data, "--out", tmp_path / out)
+    assert said.code == 1
+    assert re.fullmatch(rf"error: .*{tmp_path / out}( is a file.*|: Not a directory)\n", said.err)
+
+
+def test_sigterm_ends_a_command_that_a_script_started_in_the_background(tmp_path: Path) -> None:
+    """A shell without job control starts `command &` with SIGINT ignored."""
+    script = (
+        f"{sys.executable} -m raytrain data synth {tmp_path}/set --images 100000 >{tmp_path}/out 2>&1 & pid=$!\n"
+        f"while ! [ -e {tmp_path}/set/train ]; do sleep 0.1; done\n"
+        "kill -TERM $pid; wait $pid; echo $?"
+    )
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert ended.stdout == "130\n"
+    assert "Traceback" not in (tmp_path / "out").read_text()
 
 
 def test_a_second_driver_writes_nothing(tmp_path: Path) -> None:
