@@ -2,8 +2,9 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,9 @@ from raytrain.cli.options import (
     Workers,
     make_plan,
 )
+
+if TYPE_CHECKING:
+    from tuning.table import Row
 
 app = typer.Typer(add_completion=False)
 
@@ -92,19 +96,26 @@ def tune(
         grace=grace,
     )
     from tuning.sweep import run_sweep
-    from tuning.table import best, command, read_rows, table
+    from tuning.table import best, command, read_rows
 
     run_sweep(sweep, out=folder, trials=trials, concurrency=concurrency, address=address, say=warn)
     rows = read_rows(folder)
     winner = best(rows)
     options = {"--fleet": fleet if fleet != "local" else None, "--workers": workers, "--init": init}
     line = command(recipe, data, out / "best", options, {**parse(settings or []), **winner.changes})
+    _tell(rows, winner, line, as_json)
+
+
+def _tell(rows: "Sequence[Row]", winner: "Row", line: str, as_json: bool) -> None:
+    """The trials, the best one, and the command that trains it."""
     if as_json:
         print(
             json.dumps({"trials": [row.model_dump() for row in rows], "best": winner.trial, "command": line})
         )
         return
     from rich.console import Console
+
+    from tuning.table import table
 
     Console(file=sys.stdout).print(table(rows))
     print(f"\nbest: trial {winner.trial}, in {winner.run}\n{line}")
