@@ -21,7 +21,7 @@ from data_shards.index import RECORD
 from data_shards.pool import OnDone, cores, run_jobs
 from data_shards.resize import Resize
 from data_shards.shard_writer import ShardJob, ShardRecord, put, write_shard
-from data_shards.shardset import MANIFEST, Choices, Packing, ShardSet, Split, Value, load_shardset
+from data_shards.shardset import MANIFEST, Adoption, Choices, Packing, ShardSet, Split, Value, load_shardset
 from data_shards.sources import Inputs, Source, read_source
 from data_shards.store import NotFoundError, Store, open_store
 
@@ -112,6 +112,8 @@ def _finished(store: Store, plan: _Plan) -> ShardSet | None:
     except NotFoundError:
         return None
     found = load_shardset(store.url)
+    if isinstance(found.packing, Adoption):
+        raise DataUsageError(f"{store.url} holds tars that were indexed in place: choose another --out")
     _same_plan(store, _Plan(name=found.name, packing=found.packing), plan)
     return found
 

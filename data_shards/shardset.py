@@ -7,9 +7,11 @@ A ShardSet is read from `<url>/shardset.json`, which packing writes last: its pr
 
 import hashlib
 from functools import cached_property
-from typing import Literal, TypeVar
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -44,22 +46,33 @@ def checked(kind: type[Options], **fields: object) -> Options:
         raise DataUsageError(f"--{option} {first['input']}: {first['msg'].lower()}") from None
 
 
+def _inside(key: str) -> str:
+    """A manifest may come from anybody: no key in it may lead out of its own folder or bucket."""
+    if key.startswith("/") or ".." in PurePosixPath(key).parts or "\0" in key or "://" in key:
+        raise ValueError(f"'{key}' leads out of the set")
+    return key
+
+
+Key = Annotated[str, AfterValidator(_inside)]
+"""A key of the set's store, or a part of one."""
+
+
 class Shard(Value):
     """One tar and its index, and the keys they have in the set's store.
 
     `tar` is written only where it is not the default: a tar of somebody else's that was indexed where it lies.
     """
 
-    name: str
+    name: Key
     samples: int
     bytes: int
     sha256: str
     index_sha256: str
-    tar: str = Field("", exclude_if=lambda key: not key)
+    tar: Key = Field("", exclude_if=lambda key: not key)
 
     @property
     def tar_key(self) -> str:
-        """Where the tar is, from the set's root. Untrusted, as the whole manifest: stores refuse to leave the root."""
+        """Where the tar is, from the set's root."""
         return self.tar or f"shards/{self.name}.tar"
 
     @property
@@ -115,6 +128,18 @@ class Packing(Choices):
         return {field: value for field, value in dump(self).items() if value is not None}
 
 
+class Adoption(Value):
+    """How tars of somebody else were read where they lie: enough to read them the same way again.
+
+    `label_field` is the field of a sample's .json that is its label, "" for its .cls. `splits` are patterns as they
+    were asked for, `left_out` the tars under the root that no split has.
+    """
+
+    label_field: str
+    splits: dict[str, str]
+    left_out: tuple[str, ...]
+
+
 class ShardSet(Value):
     """The whole data set. `classes[label]` is the WNID of a label."""
 
@@ -122,7 +147,7 @@ class ShardSet(Value):
     name: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
-    packing: Packing
+    packing: Packing | Adoption
 
     @cached_property
     def fingerprint(self) -> str:

@@ -78,7 +78,10 @@ def _tiles(url: str, shardset: ShardSet, split: str) -> Iterator[tuple[Image.Ima
     records = decode_index(store.read(shard.index_key))
     for block, size, _, label, *_ in _spread(records).tolist():
         raw = store.read(shard.tar_key, block * TAR_BLOCK, size)
-        picture = Image.open(io.BytesIO(raw), formats=("JPEG",)).convert("RGB")
+        try:
+            picture = Image.open(io.BytesIO(raw), formats=("JPEG", "PNG")).convert("RGB")
+        except (OSError, SyntaxError, ValueError):  # adopted sets may have some; the loader skips them
+            picture = Image.new("RGB", (TILE, TILE), "gray")
         scale = (TILE - 4) / max(picture.size)
         size_there = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         yield picture.resize(size_there, Image.Resampling.LANCZOS), shardset.classes[label]

@@ -3,31 +3,28 @@
 Three things cover a shard: header sums its headers, the index's crc its pictures, zeros the rest of its blocks.
 """
 
-import tarfile
+import hashlib
+import io
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from data_shards.decode import UndecodableError, image_size
-from data_shards.index import RECORD, TAR_BLOCK, Index
+from data_shards.index import RECORD, TAR_BLOCK, Index, decode_index, encode_index
+from data_shards.keys import Keys, hash_keys
+from data_shards.shardset import Shard
+from data_shards.store import Store
+from data_shards.tarindex import Rules, index_tar
+from data_shards.tarwalk import Member, TarFaultError, walk
 
 Finding = tuple[int, str]
 """(byte offset in the tar, what is wrong there)"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A file in the tar: its bytes are [start, start + size)."""
-
-    name: str
-    start: int
-    size: int
-
-
 def inspect_tar(tar: bytes, index: Index) -> tuple[list[Finding], list[str]]:
     """(what is wrong, by offset; the pictures' keys in order). An intact shard has no findings."""
-    members, findings = _walk(tar)
+    members, findings = _frame(tar)
     pictures = [member for member in members if member.name.endswith(".jpg")]
     findings += _crc_findings(tar, index)
     if not findings:
@@ -38,7 +35,7 @@ def inspect_tar(tar: bytes, index: Index) -> tuple[list[Finding], list[str]]:
 def rebuild_index(tar: bytes) -> Index:
     """The records of the pictures that can be found, as packing would write them."""
     rows, label = [], 0
-    for member in _walk(tar)[0]:
+    for member in _frame(tar)[0]:
         content = tar[member.start : member.start + member.size]
         if member.name.endswith(".cls"):
             label = int(content) if content.isdigit() else 0
@@ -51,28 +48,21 @@ def rebuild_index(tar: bytes) -> Index:
     return np.array(rows, RECORD)
 
 
-def _walk(tar: bytes) -> tuple[list[Member], list[Finding]]:
+def _frame(tar: bytes) -> tuple[list[Member], list[Finding]]:
     """All members up to the first damaged header, and what is wrong with the frame around them."""
     members: list[Member] = []
     findings: list[Finding] = []
-    at = 0
-    while True:
-        try:
-            info = tarfile.TarInfo.frombuf(tar[at : at + TAR_BLOCK], "utf-8", "surrogateescape")
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            break
-        except tarfile.HeaderError:
-            return members, [*findings, (at, f"the header of member {len(members)} is damaged")]
-        start = at + TAR_BLOCK
-        end = start + info.size
-        if not start <= end <= len(tar):
-            return members, [*findings, (at, f"{info.name} has {info.size} bytes, the file ends before")]
-        at = start + -(-info.size // TAR_BLOCK) * TAR_BLOCK
-        if any(tar[end:at]):
-            findings.append((end, f"the block behind {info.name} is not filled with zeros"))
-        members.append(Member(name=info.name, start=start, size=info.size))
-    if tar[at:].strip(b"\0"):
-        findings.append((at, "an end mark, and data behind it"))
+    try:
+        for member in walk(io.BytesIO(tar), len(tar)):
+            members.append(member)
+            end = member.start + member.size
+            if any(tar[end : member.padded_end]):
+                findings.append((end, f"the block behind {member.name} is not filled with zeros"))
+    except TarFaultError as fault:
+        return members, [*findings, (fault.offset, fault.what)]
+    end = members[-1].padded_end if members else 0
+    if tar[end:].strip(b"\0"):
+        findings.append((end, "an end mark, and data behind it"))
     return members, findings
 
 
@@ -104,3 +94,60 @@ def _disagreements(tar: bytes, index: Index, members: list[Member], pictures: li
                 (member.start, f"{member.name} says {said!r}, the index {index['label'][sample]}")
             )
     return findings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """What was found in an adopted tar, and in its index. `keys` are in the order of `records`."""
+
+    tar: list[Finding]
+    index: list[Finding]
+    records: Index
+    keys: Keys
+
+
+def inspect_adopted(store: Store, shard: Shard, rules: Rules) -> Inspected:
+    """Index somebody else's tar again, by the rules of its adoption, and compare. An intact shard has no findings.
+
+    Padding and what follows the end mark may hold anything there: only the digest covers them.
+    """
+    raw = store.read(shard.index_key)
+    known = hashlib.sha256(raw).hexdigest() == shard.index_sha256
+    try:
+        found = index_tar(store, shard.tar_key, rules)
+    except TarFaultError as fault:
+        findings = [*_length(store.size(shard.tar_key), shard.bytes), (fault.offset, fault.what)]
+        records = decode_index(raw) if known else np.zeros(0, RECORD)
+        wrong = [] if known else [(0, FOREIGN_INDEX)]
+        return Inspected(tar=sorted(findings), index=wrong, records=records, keys=hash_keys([]))
+    tar = [] if found.sha256 == shard.sha256 else _length(found.bytes, shard.bytes)
+    if known and encode_index(found.records) != raw:
+        tar += _unlike(decode_index(raw), found.records)
+    if found.sha256 != shard.sha256 and not tar:
+        tar = [(0, "the sha256 is wrong, though every sample is whole: the damage is between them")]
+    wrong = [] if known else [(first_difference(raw, encode_index(found.records)), FOREIGN_INDEX)]
+    return Inspected(tar=sorted(tar), index=wrong, records=found.records, keys=found.keys)
+
+
+FOREIGN_INDEX = "the index is not the one that was packed"
+
+
+def _length(found: int, packed: int) -> list[Finding]:
+    return [(min(found, packed), f"{found} bytes long, packed were {packed}")] if found != packed else []
+
+
+def _unlike(index: Index, found: Index) -> list[Finding]:
+    """Where an index and what is found in its tar begin to differ."""
+    row = first_difference(encode_index(index), encode_index(found)) // RECORD.itemsize
+    if row >= len(index):
+        return [
+            (int(found["block"][row]) * TAR_BLOCK, f"a sample that the index of {len(index)} does not have")
+        ]
+    start = int(index["block"][row]) * TAR_BLOCK
+    return [(start, f"sample {row}: what is here is not what was packed")]
+
+
+def first_difference(left: bytes, right: bytes) -> int:
+    """The first byte at which two files differ."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))

@@ -1,4 +1,8 @@
-"""Verify: read every byte of a shard set again and say what is wrong, by file and byte offset.
+"""Verify: look at a shard set again and say what is wrong, by file and byte offset.
+
+    index    sizes, and the indexes: their digests, labels and counts. No tar is read
+    digests  every byte of every file, too
+    pixels   every picture is decoded, too
 
 The digests in the manifest decide whether there is a fault; `tarcheck.py` finds the place.
 """
@@ -6,17 +10,26 @@ The digests in the manifest decide whether there is a fault; `tarcheck.py` finds
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from data_shards.decode import UndecodableError, decode
 from data_shards.index import RECORD, TAR_BLOCK, Index, decode_index, encode_index
-from data_shards.shardset import Shard, ShardSet, Split, Value, load_shardset
+from data_shards.keys import Keys, duplicates, hash_keys
+from data_shards.reader import read_key
+from data_shards.shard_writer import Quarantined
+from data_shards.shardset import MANIFEST, Adoption, Shard, ShardSet, Split, Value, load_shardset
 from data_shards.store import NotFoundError, Store, open_store
-from data_shards.tarcheck import inspect_tar, rebuild_index
+from data_shards.store.stream import Stream
+from data_shards.tarcheck import FOREIGN_INDEX, first_difference, inspect_adopted, inspect_tar, rebuild_index
+from data_shards.tarindex import Rules
+from data_shards.tarsplits import list_tars
 
 VERIFICATION = "verify.json"
+
+Depth = Literal["index", "digests", "pixels"]
 
 
 class Fault(Value):
@@ -28,46 +41,59 @@ class Fault(Value):
 
 
 class Verification(Value):
-    """What verification read and found: the content of verify.json."""
+    """What verification read and found: the content of verify.json.
+
+    `undecodable` are samples whose file is as it was packed, and no picture: dirt in the source, not damage.
+    """
 
     fingerprint: str
+    depth: Depth = "digests"
     shards: int
     samples: int
     bytes: int
     faults: tuple[Fault, ...]
+    undecodable: tuple[Quarantined, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Reading:
-    """What was learnt of one shard. `keys` are 64-bit hashes in the order of the index."""
+    """What was learnt of one shard. `keys` are in the order of the index; none where the tar was not read."""
 
     faults: list[Fault]
     index: Index
-    keys: npt.NDArray[np.uint64]
+    keys: Keys
+    undecodable: tuple[tuple[int, str], ...] = ()
 
 
-def verify(url: str, threads: int, on_shard: Callable[[int, int], None]) -> Verification:
-    """Read all of the set at `url` and write verify.json; `on_shard(shards, of)` is told of each shard.
+def verify(
+    url: str, threads: int, on_shard: Callable[[int, int], None], depth: Depth = "digests"
+) -> Verification:
+    """Look at the set at `url` and write verify.json; `on_shard(shards, of)` is told of each shard.
 
-    Each thread holds one shard in memory. DataError where there is no set at all.
+    Each thread holds one shard in memory (of an adopted set 8 MiB). DataError where there is no set at all.
     """
     shardset, store = load_shardset(url), open_store(url)
     total = sum(len(split.shards) for split in shardset.splits.values())
     faults = list(_strangers(shardset, store))
+    undecodable: list[Quarantined] = []
     with ThreadPoolExecutor(threads) as pool:
         for name, split in shardset.splits.items():
             readings = []
-            for reading in pool.map(lambda shard: _read(store, shard), split.shards):
+            for reading in pool.map(lambda shard: _read(store, shardset, shard, depth), split.shards):
                 on_shard(1, total)
                 readings.append(reading)
                 faults += reading.faults
             faults += _check_split(name, split, readings, len(shardset.classes))
+            if not faults:
+                undecodable += _undecodable(url, name, shardset, readings)
     verification = Verification(
         fingerprint=shardset.fingerprint,
+        depth=depth,
         shards=total,
         samples=sum(split.samples for split in shardset.splits.values()),
         bytes=sum(shard.bytes for split in shardset.splits.values() for shard in split.shards),
         faults=tuple(faults),
+        undecodable=tuple(undecodable),
     )
     store.write(VERIFICATION, verification.model_dump_json(indent=1).encode())
     return verification
@@ -77,21 +103,53 @@ def _strangers(shardset: ShardSet, store: Store) -> Iterator[Fault]:
     """Files that no manifest knows: a reader that goes by patterns would take them for samples."""
     shards = [shard for split in shardset.splits.values() for shard in split.shards]
     known = {shard.tar_key for shard in shards} | {shard.index_key for shard in shards}
-    for key in store.list("shards/") + store.list("index/"):
+    if isinstance(shardset.packing, Adoption):
+        known.update(shardset.packing.left_out)
+        tars = list_tars(store)
+    else:
+        tars = store.list("shards/")
+    for key in tars + store.list("index/"):
         if key not in known:
             yield Fault(file=key, offset=0, what="the manifest does not name this file")
 
 
-def _read(store: Store, shard: Shard) -> _Reading:
-    faults, contents = [], []
+def _read(store: Store, shardset: ShardSet, shard: Shard, depth: Depth) -> _Reading:
+    faults = []
     for key in (shard.tar_key, shard.index_key):
         try:
-            contents.append(store.read(key))
+            store.size(key)
         except NotFoundError:
             faults.append(Fault(file=key, offset=0, what="the file is missing"))
     if faults:
-        return _Reading(faults=faults, index=np.zeros(0, RECORD), keys=np.zeros(0, np.uint64))
-    return judge(shard, *contents)
+        return _nothing(faults)
+    if depth == "index":
+        return _glance(store, shard)
+    if isinstance(shardset.packing, Adoption):
+        rules = Rules(classes=shardset.classes, label_field=shardset.packing.label_field)
+        reading = _judge_adopted(store, shard, rules)
+    else:
+        reading = judge(shard, store.read(shard.tar_key), store.read(shard.index_key))
+    return _decoded(store, shard, reading) if depth == "pixels" else reading
+
+
+def _nothing(faults: list[Fault]) -> _Reading:
+    return _Reading(faults=faults, index=np.zeros(0, RECORD), keys=np.zeros(0, np.uint64))
+
+
+def _glance(store: Store, shard: Shard) -> _Reading:
+    """Sizes and the index."""
+    size, raw = store.size(shard.tar_key), store.read(shard.index_key)
+    faults = []
+    if size != shard.bytes:
+        what = f"{size} bytes long, packed were {shard.bytes}"
+        faults.append(Fault(file=shard.tar_key, offset=min(size, shard.bytes), what=what))
+    if hashlib.sha256(raw).hexdigest() != shard.index_sha256:
+        return _nothing([*faults, Fault(file=shard.index_key, offset=0, what=FOREIGN_INDEX)])
+    index = decode_index(raw)
+    if len(index) != shard.samples:
+        what = f"{len(index)} samples, the manifest says {shard.samples}"
+        faults.append(Fault(file=shard.index_key, offset=0, what=what))
+    return _Reading(faults=faults, index=index, keys=np.zeros(0, np.uint64))
 
 
 def judge(shard: Shard, tar: bytes, raw_index: bytes) -> _Reading:
@@ -101,10 +159,8 @@ def judge(shard: Shard, tar: bytes, raw_index: bytes) -> _Reading:
         index = decode_index(raw_index)
     else:
         index = rebuild_index(tar)
-        offset = _first_difference(raw_index, encode_index(index))
-        faults.append(
-            Fault(file=shard.index_key, offset=offset, what="the index is not the one that was packed")
-        )
+        offset = first_difference(raw_index, encode_index(index))
+        faults.append(Fault(file=shard.index_key, offset=offset, what=FOREIGN_INDEX))
     found, keys = inspect_tar(tar, index)
     if hashlib.sha256(tar).hexdigest() != shard.sha256:
         found = found or [
@@ -115,18 +171,38 @@ def judge(shard: Shard, tar: bytes, raw_index: bytes) -> _Reading:
     elif len(index) != shard.samples:
         found.append((0, f"{len(index)} samples, the manifest says {shard.samples}"))
     faults += [Fault(file=shard.tar_key, offset=offset, what=what) for offset, what in found]
-    return _Reading(faults=faults, index=index, keys=np.array([_hash(key) for key in keys], np.uint64))
+    return _Reading(faults=faults, index=index, keys=hash_keys(keys))
 
 
-def _first_difference(left: bytes, right: bytes) -> int:
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
+def _judge_adopted(store: Store, shard: Shard, rules: Rules) -> _Reading:
+    """As `judge`, for a tar of somebody else's."""
+    found = inspect_adopted(store, shard, rules)
+    faults = [Fault(file=shard.index_key, offset=offset, what=what) for offset, what in found.index]
+    faults += [Fault(file=shard.tar_key, offset=offset, what=what) for offset, what in found.tar]
+    return _Reading(faults=faults, index=found.records, keys=found.keys)
 
 
-def _hash(key: str) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big"
-    )
+def _decoded(store: Store, shard: Shard, reading: _Reading) -> _Reading:
+    """The reading, with what no decoder reads; of a damaged shard nothing more is said."""
+    if reading.faults:
+        return reading
+    stream, bad = Stream(store, shard.tar_key), []
+    for row, record in enumerate(reading.index):
+        stream.seek(int(record["block"]) * TAR_BLOCK)
+        try:
+            decode(stream.read(int(record["size"])))
+        except UndecodableError as error:
+            bad.append((row, str(error)))
+    return replace(reading, undecodable=tuple(bad))
+
+
+def _undecodable(url: str, name: str, shardset: ShardSet, readings: list[_Reading]) -> Iterator[Quarantined]:
+    split = shardset.splits[name]
+    for number, (shard, reading) in enumerate(zip(split.shards, readings, strict=True)):
+        for row, reason in reading.undecodable:
+            wnid = shardset.classes[reading.index["label"][row]]
+            file = f"{shard.tar_key}: {read_key(url, split, number, row)}"
+            yield Quarantined(split=name, wnid=wnid, file=file, reason=reason)
 
 
 def _check_split(name: str, split: Split, readings: list[_Reading], classes: int) -> Iterator[Fault]:
@@ -140,11 +216,14 @@ def _check_split(name: str, split: Split, readings: list[_Reading], classes: int
         return
     yield from _duplicates(split, readings)
     labels = np.concatenate([reading.index["label"] for reading in readings] or [np.zeros(0, np.uint16)])
+    if len(split.class_counts) != classes:
+        what = f"split {name} counts {len(split.class_counts)} classes of {classes}"
+        yield Fault(file=MANIFEST, offset=0, what=what)
     counts = np.bincount(labels, minlength=classes).tolist()
     for label, (found, said) in enumerate(zip(counts, split.class_counts, strict=False)):
         if found != said:
             what = f"split {name} has {found} samples of label {label}, the manifest says {said}"
-            yield Fault(file="shardset.json", offset=0, what=what)
+            yield Fault(file=MANIFEST, offset=0, what=what)
 
 
 def _at(shard: Shard, reading: _Reading, sample: int, what: str) -> Fault:
@@ -152,19 +231,7 @@ def _at(shard: Shard, reading: _Reading, sample: int, what: str) -> Fault:
 
 
 def _duplicates(split: Split, readings: list[_Reading]) -> Iterator[Fault]:
-    """Samples whose key came before: by sorted hashes, 8 bytes a sample, since there may be 14 million."""
-    keys = np.concatenate([reading.keys for reading in readings] or [np.zeros(0, np.uint64)])
-    ends = np.cumsum([len(reading.keys) for reading in readings])
-    order = np.argsort(keys, kind="stable")
-    for again in np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1:
-        (shard, sample), (first_shard, first) = (
-            _locate(ends, int(order[position])) for position in (again, again - 1)
-        )
+    """Samples whose key came before."""
+    for (shard, sample), (first_shard, first) in duplicates([reading.keys for reading in readings]):
         what = f"sample {sample} has the key of sample {first} of {split.shards[first_shard].name}"
         yield _at(split.shards[shard], readings[shard], sample, what)
-
-
-def _locate(ends: npt.NDArray[np.int64], position: int) -> tuple[int, int]:
-    """(shard, sample in it) of a position in the split; `ends` are the running sums of the shards' samples."""
-    shard = int(np.searchsorted(ends, position, side="right"))
-    return shard, position - (int(ends[shard - 1]) if shard else 0)

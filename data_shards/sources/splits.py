@@ -2,7 +2,6 @@
 
 import hashlib
 import zlib
-from collections import Counter
 from pathlib import Path
 
 from data_shards.errors import DataError, DataUsageError
@@ -11,16 +10,23 @@ from data_shards.sources.base import MAX_CLASSES, Item, Listing
 
 
 def read_classes(file: Path) -> tuple[str, ...]:
-    """Classes, one per line (what follows a blank is a comment), in label order. Raises DataUsageError."""
+    """The first word of each line; line i is the class of label i. DataUsageError if it is no such list."""
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataUsageError(f"cannot read --classes {file}: {error}") from None
-    names = tuple(line.split()[0] for line in lines if line.strip())
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice or not names:
-        raise DataUsageError(f"--classes {file} " + (f"names {twice[0]} twice" if twice else "is empty"))
-    return names
+    lines_of: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        name = (line.split() or [""])[0]
+        if not name or name in lines_of:
+            told = f"names {name} again, as line {lines_of[name]}" if name else "is empty"
+            raise DataUsageError(
+                f"--classes {file}: line {number} {told}; each line is the class of one label"
+            )
+        lines_of[name] = number
+    if not 0 < len(lines_of) <= MAX_CLASSES:
+        raise DataUsageError(f"--classes {file} names {len(lines_of):,} classes: 1 to {MAX_CLASSES:,} can be")
+    return tuple(lines_of)
 
 
 def keep_classes(listing: Listing, classes: tuple[str, ...] | None, at_least: int | None) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def test_what_cannot_be_held_out(classes: Path, asked: dict[str, int], complaint
 
 
 def test_a_class_list_chooses_and_orders(classes: Path, tmp_path: Path) -> None:
-    (tmp_path / "list").write_text("c  the third\n\na\n")
+    (tmp_path / "list").write_text("c  the third\na\n\n")
     source = read(classes, classes=tmp_path / "list")
     assert source.classes == ("c", "a")
     assert [(item.key[0], item.label) for item in source.splits["train"]] == [("c", 0)] * 9 + [("a", 1)] * 2
@@ -129,10 +129,10 @@ def test_class_lists_that_do_not_fit(classes: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 classes that train has not: n00000001, n00000002"):
         read(classes, classes=tmp_path / "list")
     (tmp_path / "list").write_text("a\nb\na\n")
-    with pytest.raises(DataUsageError, match="names a twice"):
+    with pytest.raises(DataUsageError, match="line 3 names a again, as line 1"):
         read(classes, classes=tmp_path / "list")
     (tmp_path / "list").write_text("\n")
-    with pytest.raises(DataUsageError, match="is empty"):
+    with pytest.raises(DataUsageError, match="names 0 classes"):
         read(classes, classes=tmp_path / "list")
     with pytest.raises(DataUsageError, match="cannot read --classes"):
         read(classes, classes=tmp_path / "nowhere")
