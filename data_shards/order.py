@@ -90,7 +90,7 @@ class Order:
         self.shape = shape or default_shape(counts)
         self.samples = sum(counts)
         self._rows: dict[int, Rows] = {}
-        self._blocks: dict[tuple[int, int], Ints] = {}
+        self._blocks: dict[tuple[int, int], _Block] = {}
 
     def locate(self, slots: Ints) -> tuple[Ints, Ints]:
         """(shard, row within the shard) of every slot; best near each other, for each block of theirs is made."""
@@ -120,7 +120,7 @@ class Order:
         permuted = np.empty_like(slots)
         for number in range(int(block.min()), int(block.max()) + 1):
             here = block == number
-            permuted[here] = self._block(epoch, number)[stream[here], offset[here]]
+            permuted[here] = self._block(epoch, number).at(stream[here], offset[here])
         length, longer = divmod(self.samples, self.shape.streams)
         start = stream * length + np.minimum(stream, longer)
         return self._epoch(epoch).locate(start + block * self.shape.block + permuted)
@@ -133,20 +133,34 @@ class Order:
         draws = philox(self.seed, SHARDS, epoch).random_raw(len(self.counts))
         return Rows(self.counts, np.argsort(draws, kind="stable"))
 
-    def _block(self, epoch: int, block: int) -> Ints:
-        """[streams, width]: the permutation of this block in every stream."""
+    def _block(self, epoch: int, block: int) -> "_Block":
+        """The permutations of this block."""
         return _remember(self._blocks, (epoch, block), self._make_block)
 
-    def _make_block(self, place: tuple[int, int]) -> Ints:
+    def _make_block(self, place: tuple[int, int]) -> "_Block":
         epoch, block = place
         shortest, longer = divmod(self.samples, self.shape.streams)
         lengths = shortest + (np.arange(self.shape.streams) < longer) - block * self.shape.block
-        lengths = lengths.clip(0, self.shape.block)
-        table = np.zeros((self.shape.streams, lengths[0]), np.uint32)
-        for stream, length in enumerate(lengths):
-            draws = philox(self.seed, BLOCKS, epoch, stream, block).random_raw(int(length))
-            table[stream, :length] = np.argsort(draws, kind="stable")
-        return table
+        return _Block(self.seed, epoch, block, lengths.clip(0, self.shape.block))
+
+
+class _Block:
+    """One block's permutation in every stream, each made when it is first asked for: a rank needs its own."""
+
+    def __init__(self, seed: int, epoch: int, block: int, lengths: Ints) -> None:
+        self._seed, self._epoch, self._block = seed, epoch, block
+        self._lengths = lengths
+        self._table = np.zeros((len(lengths), lengths[0]), np.uint32)  # costs memory where it is written
+        self._made = np.zeros(len(lengths), bool)
+
+    def at(self, streams: Ints, offsets: Ints) -> npt.NDArray[np.uint32]:
+        """Where the samples lie that come at these places of the block."""
+        for stream in np.unique(streams[~self._made[streams]]).tolist():
+            length = int(self._lengths[stream])
+            draws = philox(self._seed, BLOCKS, self._epoch, stream, self._block).random_raw(length)
+            self._table[stream, :length] = np.argsort(draws, kind="stable")
+            self._made[stream] = True
+        return self._table[streams, offsets]
 
 
 def _remember(known: dict[Key, Made], key: Key, make: Callable[[Key], Made]) -> Made:
