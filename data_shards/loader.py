@@ -9,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from data_shards.decode import UndecodableError, decode
 from data_shards.errors import DataError, DataUsageError
 from data_shards.order import Ints, Order, Rows
 from data_shards.prefetch import prefetch
-from data_shards.reader import Reader, labels, read_jpeg
+from data_shards.reader import Reader, Sample, labels, read_jpeg
 from data_shards.shardset import ShardSet
 from data_shards.view import View
 
@@ -68,10 +68,41 @@ class _Sample(NamedTuple):
     undecodable: Undecodable | None
 
 
+class Ordered(Protocol):
+    """An order: of one set, or of several mixed."""
+
+    seed: int
+    counts: tuple[int, ...]
+
+    def locate(self, slots: Ints) -> tuple[Ints, Ints]:
+        """(shard, row within the shard) of every slot."""
+        ...
+
+    def share(self, first: int, count: int, rank: int, world: int) -> Ints:
+        """The slots that a rank takes of the global batch first .. first + count - 1."""
+        ...
+
+
+class Reads(Protocol):
+    """Whatever reads the shards of an order."""
+
+    def read(self, shard: int, row: int) -> Sample:
+        """An encoded image and its label."""
+        ...
+
+    def key(self, shard: int, row: int) -> str:
+        """Its key in the tar."""
+        ...
+
+    def name(self, shard: int) -> str:
+        """The shard's name."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Training:
-    reader: Reader
-    order: Order
+    reader: Reads
+    order: Ordered
     view: View
 
     def __getitem__(self, slots: Ints) -> Batch | DataError:
@@ -97,7 +128,7 @@ class _Training:
                 continue
             image = train_image(pixels, self.view, sample_rng(self.order.seed, n))
             return _Sample(image, sample.label, (shard, row), bad)
-        name = self.reader.split.shards[shard].name
+        name = self.reader.name(shard)
         raise DataError(f"none of the {samples} images of shard '{name}' can be decoded. Pack it again")
 
 
@@ -126,7 +157,7 @@ class _Evaluation:
 
 
 def _undecodable(
-    reader: Reader, slot: int, shard: int, row: int, label: int, why: UndecodableError
+    reader: Reads, slot: int, shard: int, row: int, label: int, why: UndecodableError
 ) -> Undecodable:
     return Undecodable(slot, shard, row, reader.key(shard, row), label, str(why))
 
@@ -164,18 +195,43 @@ def train_batches(
     Close the generator to end them. DataUsageError on a batch that does not divide, DataError on damage.
     """
     chosen = shardset.split(split)
-    _check_division(global_batch, micro_batch, world)
     if chosen.samples == 0:
         raise DataUsageError(f"split '{split}' has no samples to train on")
-    order = Order([shard.samples for shard in chosen.shards], seed)
+    return endless(
+        Reader(url, chosen, cache),
+        Order([shard.samples for shard in chosen.shards], seed),
+        view=view,
+        global_batch=global_batch,
+        micro_batch=micro_batch,
+        rank=rank,
+        world=world,
+        samples_seen=samples_seen,
+        processes=processes,
+        remote=url.startswith("s3://"),
+    )
+
+
+def endless(
+    reader: Reads,
+    order: Ordered,
+    *,
+    view: View,
+    global_batch: int,
+    micro_batch: int,
+    rank: int,
+    world: int,
+    samples_seen: int,
+    processes: int,
+    remote: bool,
+) -> Generator[Batch]:
+    """What train_batches makes, from any order and whatever reads its shards."""
+    _check_division(global_batch, micro_batch, world)
     shares = (
         slots
         for first in count(samples_seen, global_batch)
         for slots in order.share(first, global_batch, rank, world).reshape(-1, micro_batch)
     )
-    return prefetch(
-        _Training(Reader(url, chosen, cache), order, view), shares, processes, remote=url.startswith("s3://")
-    )
+    return prefetch(_Training(reader, order, view), shares, processes, remote=remote)
 
 
 def eval_batches(

@@ -27,8 +27,8 @@ Ints = npt.NDArray[np.int64]
 Key = TypeVar("Key")
 Made = TypeVar("Made")
 
-SHARDS, BLOCKS, AUGMENTATION = 0, 1, 2
-"""What a Philox key is for: keys of different purposes never share draws."""
+SHARDS, BLOCKS, AUGMENTATION, SETS = 0, 1, 2, 5
+"""What a Philox key is for: keys of different purposes never share draws. 3 and 4 are the trainer's."""
 
 
 def philox(seed: int, purpose: int, *place: int) -> np.random.Philox:
@@ -101,18 +101,17 @@ class Order:
             shards[here], rows[here] = self._locate(epoch, within[here])
         return shards, rows
 
+    def stream(self, slots: Ints) -> Ints:
+        """The stream of every slot."""
+        return slots % self.samples % self.shape.streams
+
     def share(self, first: int, count: int, rank: int, world: int) -> Ints:
         """[count / world], ascending: the slots that a rank takes of the global batch first .. first + count - 1.
 
         The batch is laid out by stream and cut into equal parts, so a rank reads K / world streams and their edges,
         whatever the world. Neighbours, from the batch's first slot on, stay together: mixup's pairs.
         """
-        unit = 2 - count % 2
-        units = np.arange(first, first + count, unit)
-        by_stream = np.argsort(units % self.samples % self.shape.streams, kind="stable")
-        own = count // world
-        slots = (units[by_stream, None] + np.arange(unit)).ravel()[rank * own : (rank + 1) * own]
-        return np.sort(slots)
+        return share_by_stream(self.stream, first, count, rank, world)
 
     def _locate(self, epoch: int, slots: Ints) -> tuple[Ints, Ints]:
         position, stream = np.divmod(slots, self.shape.streams)
@@ -161,6 +160,16 @@ class _Block:
             self._table[stream, :length] = np.argsort(draws, kind="stable")
             self._made[stream] = True
         return self._table[streams, offsets]
+
+
+def share_by_stream(stream: Callable[[Ints], Ints], first: int, count: int, rank: int, world: int) -> Ints:
+    """Order.share, of whatever knows the stream of a slot."""
+    unit = 2 - count % 2
+    units = np.arange(first, first + count, unit)
+    by_stream = np.argsort(stream(units), kind="stable")
+    own = count // world
+    slots = (units[by_stream, None] + np.arange(unit)).ravel()[rank * own : (rank + 1) * own]
+    return np.sort(slots)
 
 
 def _remember(known: dict[Key, Made], key: Key, make: Callable[[Key], Made]) -> Made:

@@ -53,6 +53,10 @@ class Reader:
         end = int(opened.records[row]["block"]) * TAR_BLOCK
         return _key(opened.tar[end - TAR_BLOCK : end], f"{self._url}/{self.split.shards[shard].tar_key}")
 
+    def name(self, shard: int) -> str:
+        """The shard's name."""
+        return self.split.shards[shard].name
+
     def _opened(self, number: int) -> _Open:
         if number not in self._open:
             if len(self._open) >= OPEN_SHARDS:
