@@ -5,13 +5,13 @@ Only `Generator.random` is used: it is a plain shift of the bit generator's outp
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from data_shards.order import AUGMENTATION, philox
+from data_shards.splice import Box
 from data_shards.view import View
 
 RATIO = (3 / 4, 4 / 3)
@@ -21,23 +21,16 @@ TRIES = 10
 """Boxes tried before the fallback (torchvision/transforms/v2/_geometry.py, RandomResizedCrop)."""
 
 
-class Crop(NamedTuple):
-    """A box of the source picture, in pixels, and whether it is mirrored."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-    flip: bool
-
-
 def sample_rng(seed: int, n: int) -> np.random.Generator:
     """The random draws that belong to global sample n."""
     return np.random.Generator(philox(seed, AUGMENTATION, n))
 
 
-def crop_box(width: int, height: int, view: View, rng: np.random.Generator) -> Crop:
-    """RandomResizedCrop's box: area in [min_area, 1], log-uniform ratio; after TRIES misses, the centre."""
+def crop_box(width: int, height: int, view: View, rng: np.random.Generator) -> tuple[Box, bool]:
+    """(RandomResizedCrop's box, whether it is mirrored).
+
+    Area in [min_area, 1], log-uniform ratio; after TRIES misses, the centre.
+    """
     flip = rng.random() < view.flip
     for _ in range(TRIES):
         area = width * height * (view.min_area + (1 - view.min_area) * rng.random())
@@ -46,26 +39,30 @@ def crop_box(width: int, height: int, view: View, rng: np.random.Generator) -> C
         if 0 < w <= width and 0 < h <= height:
             top = int(rng.random() * (height - h + 1))
             left = int(rng.random() * (width - w + 1))
-            return Crop(top, left, h, w, flip)
-    return _centre_box(width, height, flip)
+            return Box(top, left, h, w), flip
+    return _centre_box(width, height), flip
 
 
-def _centre_box(width: int, height: int, flip: bool) -> Crop:
+def _centre_box(width: int, height: int) -> Box:
     """The largest centred box whose ratio is within RATIO."""
     w, h = width, height
     if width / height < RATIO[0]:
         h = round(width / RATIO[0])
     elif width / height > RATIO[1]:
         w = round(height * RATIO[1])
-    return Crop((height - h) // 2, (width - w) // 2, h, w, flip)
+    return Box((height - h) // 2, (width - w) // 2, h, w)
 
 
 def train_image(pixels: torch.Tensor, view: View, rng: np.random.Generator) -> torch.Tensor:
     """uint8 [3, H, W] -> uint8 [3, S, S]: a random crop, resized, perhaps mirrored."""
-    box = crop_box(pixels.shape[2], pixels.shape[1], view, rng)
-    crop = pixels[:, box.top : box.top + box.height, box.left : box.left + box.width]
+    (top, left, height, width), flip = crop_box(pixels.shape[2], pixels.shape[1], view, rng)
+    return finish(pixels[:, top : top + height, left : left + width], flip, view)
+
+
+def finish(crop: torch.Tensor, flip: bool, view: View) -> torch.Tensor:
+    """uint8 [3, h, w] -> uint8 [3, S, S]: what is done to a training crop's pixels."""
     resized = _resize(crop, view.image_size, view.image_size)
-    return resized.flip(-1) if box.flip else resized
+    return resized.flip(-1) if flip else resized
 
 
 def eval_image(pixels: torch.Tensor, view: View) -> torch.Tensor:

@@ -54,6 +54,13 @@ Resize = Annotated[
 ResizeMode = Annotated[
     Literal["short", "squash"], typer.Option(help="squash: both edges, whatever the aspect, enlarged too.")
 ]
+RestartMarkers = Annotated[
+    bool,
+    typer.Option(
+        "--restart-markers/--no-restart-markers",
+        help="Mark JPEGs, without loss, so that a crop is decoded alone. Needs jpegtran; plain where there is none.",
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(help="A Ray cluster whose nodes reach SRC and --out: pack there, --workers at a time."),
@@ -80,6 +87,7 @@ def pack(
     min_per_class: MinPerClass = None,
     resize: Resize = None,
     resize_mode: ResizeMode = "short",
+    restart_markers: RestartMarkers = True,
     max_bad: Annotated[
         float, typer.Option(help="Stop if more of all files (and more than 1) are bad.")
     ] = 1e-3,
@@ -87,6 +95,7 @@ def pack(
 ) -> None:
     """Pack folders or archives of JPEG and PNG images into webdataset shards. Run it again to continue or check."""
     from data_shards import pack as room
+    from data_shards import restart
     from data_shards.progress import progress_bars
     from data_shards.shardset import checked
     from data_shards.sources import Inputs
@@ -103,7 +112,10 @@ def pack(
         min_per_class=min_per_class,
         resize=resize,
         resize_mode=resize_mode if resize else None,
+        restart_markers=(restart_markers and restart.available()) or None,
     )
+    if restart_markers and not restart.available():
+        typer.echo(f"packing without restart markers: {restart.MISSING}", err=True)
     inputs = Inputs(
         paths=tuple(src), kind=kind, val=val, val_labels=val_labels, classes=classes, scratch=scratch
     )
@@ -124,6 +136,7 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None
         "bytes": sum(shard.bytes for shard in shards),
         "quarantined": result.quarantined,
     }
+    cost = result.restarts
     if as_json:
         print_json(
             out=out,
@@ -131,6 +144,9 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None
             resumed=result.resumed,
             ignored=len(result.ignored),
             complete_before=result.complete_before,
+            restart_markers=any(shard.segments for shard in shards),
+            restart_markers_added=cost and cost.added,
+            restart_markers_left=cost and cost.left,
             fingerprint=result.shardset.fingerprint,
             seconds=round(seconds, 1),
         )
@@ -147,5 +163,10 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None
         typer.echo(f"continued: {result.resumed:,} images were packed before")
     if result.complete_before:
         typer.echo(f"{out} was complete already: nothing to do")
+    if cost is not None:
+        share = cost.added / (facts["bytes"] - cost.added)
+        typer.echo(
+            f"restart markers: {cost.added:+,} bytes ({share:+.1%}), {cost.left:,} images left as they were"
+        )
     listing = ", ".join(f"{count:,} {fact}" for fact, count in facts.items())
     typer.echo(f"{out}: {listing}; {seconds:.1f} s")

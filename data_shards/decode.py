@@ -10,6 +10,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from data_shards.errors import DataError
+from data_shards.segments import Lengths
+from data_shards.splice import Box, splice
 
 if TYPE_CHECKING:
     import torch
@@ -75,12 +77,24 @@ def decode(raw: bytes) -> "torch.Tensor":
     raise UndecodableError(f"a picture of {len(raw)} bytes whose header is right and whose body is not")
 
 
-def _torchvision(raw: bytes) -> "torch.Tensor | None":
+def decode_region(raw: bytes, lengths: Lengths, crop: Box) -> "torch.Tensor":
+    """uint8 [3, crop.height, crop.width]: `decode(raw)` of the crop alone, from its segments where there are some."""
+    if len(lengths):
+        part, (top, left, height, width) = splice(raw, lengths, crop)
+        pixels = _torchvision(part)
+        if pixels is not None:
+            return pixels[:, top : top + height, left : left + width]
+    top, left, height, width = crop
+    return decode(raw)[:, top : top + height, left : left + width]
+
+
+def _torchvision(raw: bytes | bytearray) -> "torch.Tensor | None":
     """A JPEG's pixels, None where it fails. Not for PNG: torchvision 0.29's decode_png crashes on damaged ones."""
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
-    encoded = torch.frombuffer(bytearray(raw), dtype=torch.uint8)  # a copy: torch takes no read-only memory
+    writable = raw if isinstance(raw, bytearray) else bytearray(raw)  # torch takes no read-only memory
+    encoded = torch.frombuffer(writable, dtype=torch.uint8)
     try:
         pixels: torch.Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB)
     except RuntimeError:

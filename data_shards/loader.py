@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from data_shards.augment import eval_image, sample_rng, train_image
-from data_shards.decode import UndecodableError, decode
+from data_shards.augment import crop_box, eval_image, finish, sample_rng, train_image
+from data_shards.decode import UndecodableError, decode, decode_region
 from data_shards.errors import DataError, DataUsageError
 from data_shards.order import Ints, Order, Rows
 from data_shards.prefetch import prefetch
@@ -122,11 +122,10 @@ class _Training:
         for step in range(samples):
             sample = self.reader.read(shard, (row + step) % samples)
             try:
-                pixels = decode(sample.image)
+                image = _train_image(sample, self.view, sample_rng(self.order.seed, n))
             except UndecodableError as error:
                 bad = bad or _undecodable(self.reader, n, shard, row, sample.label, error)
                 continue
-            image = train_image(pixels, self.view, sample_rng(self.order.seed, n))
             return _Sample(image, sample.label, (shard, row), bad)
         name = self.reader.name(shard)
         raise DataError(f"none of the {samples} images of shard '{name}' can be decoded. Pack it again")
@@ -154,6 +153,14 @@ class _Evaluation:
             side = self.view.image_size
             bad = _undecodable(self.reader, index, shard, row, sample.label, error)
             return _Sample(torch.zeros(3, side, side, dtype=torch.uint8), sample.label, (shard, row), bad)
+
+
+def _train_image(sample: Sample, view: View, rng: np.random.Generator) -> torch.Tensor:
+    """A training crop. Where the picture has segments, only the crop is decoded: the pixels are the same."""
+    if not len(sample.lengths):
+        return train_image(decode(sample.image), view, rng)
+    box, flip = crop_box(sample.width, sample.height, view, rng)
+    return finish(decode_region(sample.image, sample.lengths, box), flip, view)
 
 
 def _undecodable(

@@ -8,7 +8,7 @@ index. A run that finds records continues behind them. The manifest comes last, 
 
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD
 from data_shards.pool import OnDone, cores, run_jobs
 from data_shards.resize import Resize
-from data_shards.shard_writer import ShardJob, ShardRecord, put, write_shard
+from data_shards.shard_writer import Restarts, ShardJob, ShardRecord, put, write_shard
 from data_shards.shardset import MANIFEST, Adoption, Choices, Packing, ShardSet, Split, Value, load_shardset
 from data_shards.sources import Inputs, Source, read_source
 from data_shards.store import NotFoundError, Store, open_store
@@ -50,6 +50,7 @@ class PackResult(Value):
     resumed: int
     ignored: tuple[str, ...]
     complete_before: bool = False
+    restarts: Restarts | None = None
 
 
 class _Plan(Value):
@@ -95,7 +96,19 @@ def pack(
     _write_shards(jobs, records, partial(_run, workers=workers, address=address), limit, on_shard, store)
     shardset = _declare(store, plan, source, jobs, records)
     bad = sum(len(record.quarantined) for record in records.values())
-    return PackResult(shardset=shardset, quarantined=bad, resumed=resumed, ignored=source.ignored)
+    return PackResult(
+        shardset=shardset,
+        quarantined=bad,
+        resumed=resumed,
+        ignored=source.ignored,
+        restarts=_restarts(records.values()) if options.restart_markers else None,
+    )
+
+
+def _restarts(records: Iterable[ShardRecord]) -> Restarts:
+    """What restart markers cost over all shards."""
+    costs = [record.restarts for record in records if record.restarts is not None]
+    return Restarts(added=sum(cost.added for cost in costs), left=sum(cost.left for cost in costs))
 
 
 def _refuse_inside(inputs: Inputs, out: str) -> None:
@@ -163,6 +176,7 @@ def _jobs(out: str, source: Source, plan: _Plan) -> Iterator[ShardJob]:
                 root=source.root,
                 out=place,
                 resize=Resize.asked(plan.packing),
+                restart_markers=bool(plan.packing.restart_markers),
                 split=split,
                 name=f"{split}-{shard:05d}",
                 classes=source.classes,
@@ -185,11 +199,13 @@ def _whole(store: Store, record: ShardRecord) -> bool:
     shard = record.shard
     if not shard.samples:
         return True
+    expected = {shard.tar_key: shard.bytes, shard.index_key: shard.samples * RECORD.itemsize}
+    if shard.segments is not None:
+        expected[shard.segments_key] = shard.segments.bytes
     try:
-        tar, index = store.size(shard.tar_key), store.size(shard.index_key)
+        return all(store.size(key) == size for key, size in expected.items())
     except NotFoundError:
         return False
-    return tar == shard.bytes and index == shard.samples * RECORD.itemsize
 
 
 def _write_shards(

@@ -13,6 +13,7 @@ from data_shards.cache import Cache
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD, TAR_BLOCK, Index, decode_index
 from data_shards.order import Ints, Rows
+from data_shards.segments import WHOLE, Lengths, Segments
 from data_shards.shardset import Shard, ShardSet, Split
 from data_shards.store import open_store
 
@@ -21,15 +22,19 @@ OPEN_SHARDS = 2048
 
 
 class Sample(NamedTuple):
-    """An encoded image, checked, and its label."""
+    """An encoded image, checked; its label; its size in pixels and its segments, where they are known."""
 
     image: bytes
     label: int
+    width: int
+    height: int
+    lengths: Lengths
 
 
 class _Open(NamedTuple):
     records: Index
     tar: mmap.mmap
+    segments: Segments | None
 
 
 class Reader:
@@ -44,8 +49,10 @@ class Reader:
 
     def read(self, shard: int, row: int) -> Sample:
         """Sample `row` of shard number `shard` of the split. DataError if it was damaged since packing."""
-        opened = self._opened(shard)
-        return _checked(opened.tar, 0, opened.records[row], f"{self._url}/{self.split.shards[shard].tar_key}")
+        records, tar, segments = self._opened(shard)
+        image = _checked(tar, 0, records[row], f"{self._url}/{self.split.shards[shard].tar_key}")
+        *_, label, width, height = records[row].item()
+        return Sample(image, label, width, height, segments.of(row) if segments else WHOLE)
 
     def key(self, shard: int, row: int) -> str:
         """The key of a sample: its name in the tar. DataError if that is damaged."""
@@ -68,8 +75,15 @@ class Reader:
         idx = self._cache.path(shard.index_key, shard.samples * RECORD.itemsize, shard.index_sha256)
         index = _verified_index(idx.read_bytes(), shard, self._url)
         tar = self._cache.path(shard.tar_key, shard.bytes, shard.sha256)
-        with tar.open("rb") as file:
-            return _Open(index, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return _Open(index, _mapped(tar), self._segments(shard))
+
+    def _segments(self, shard: Shard) -> Segments | None:
+        if shard.segments is None:
+            return None
+        path = self._cache.path(shard.segments_key, shard.segments.bytes, shard.segments.sha256)
+        raw = _mapped(path)
+        _check_digest(raw, shard.segments.sha256, f"{self._url}/{shard.segments_key}")
+        return Segments(raw, shard.samples)
 
 
 def read_jpeg(url: str, shardset: ShardSet, split: str, index: int) -> bytes:
@@ -83,7 +97,7 @@ def read_jpeg(url: str, shardset: ShardSet, split: str, index: int) -> bytes:
     record = _verified_index(store.read(shard.index_key), shard, url)[row]
     start = int(record["block"]) * TAR_BLOCK
     image = store.read(shard.tar_key, start, int(record["size"]))
-    return _checked(image, start, record, f"{url}/{shard.tar_key}").image
+    return _checked(image, start, record, f"{url}/{shard.tar_key}")
 
 
 def read_key(url: str, split: Split, shard: int, row: int) -> str:
@@ -114,23 +128,33 @@ def _key(header: bytes, name: str) -> str:
 
 def _verified_index(raw: bytes, shard: Shard, url: str) -> Index:
     """The records, if `raw` is what the manifest says."""
-    digest = hashlib.sha256(raw).hexdigest()
-    if digest != shard.index_sha256:
-        raise DataError(
-            f"{url}/{shard.index_key} is damaged: its sha256 is {digest} and the manifest says "
-            f"{shard.index_sha256}. `raytrain data verify` lists all such files"
-        )
+    _check_digest(raw, shard.index_sha256, f"{url}/{shard.index_key}")
     return decode_index(raw)
 
 
-def _checked(source: mmap.mmap | bytes, base: int, record: np.void, name: str) -> Sample:
+def _check_digest(raw: bytes | mmap.mmap, sha256: str, name: str) -> None:
+    digest = hashlib.sha256(raw).hexdigest()
+    if digest != sha256:
+        raise DataError(
+            f"{name} is damaged: its sha256 is {digest} and the manifest says {sha256}. "
+            "`raytrain data verify` lists all such files"
+        )
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _checked(source: mmap.mmap | bytes, base: int, record: np.void, name: str) -> bytes:
     """The record's image out of `source`, which begins at byte `base` of the tar called `name`."""
-    start, size = int(record["block"]) * TAR_BLOCK, int(record["size"])
+    block, size, packed, *_ = record.item()
+    start = block * TAR_BLOCK
     image = source[start - base : start - base + size]
     crc32 = zlib.crc32(image)
-    if crc32 != record["crc32"]:
+    if crc32 != packed:
         raise DataError(
             f"{name} is damaged at byte {start}: the image there has crc32 {crc32:08x} and the index says "
-            f"{int(record['crc32']):08x}. `raytrain data verify` lists all damaged shards; pack them again"
+            f"{packed:08x}. `raytrain data verify` lists all damaged shards; pack them again"
         )
-    return Sample(image, int(record["label"]))
+    return image

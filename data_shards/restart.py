@@ -14,17 +14,17 @@ import subprocess
 import numpy as np
 from PIL import Image
 
-from data_shards.segments import LONGEST, Lengths
+from data_shards.errors import DataError
+from data_shards.segments import LONGEST, WHOLE, Lengths
 from data_shards.splice import Frame, read_frame
 
 PROGRAM = "jpegtran"
+MISSING = f"{PROGRAM} is not on PATH (Debian: libjpeg-turbo-progs)"
 
 SEGMENT = 64
 """Pixels that a segment should be wide: narrower ones cost bytes, of wider ones more is decoded for nothing."""
 
 MARKER = re.compile(rb"\xff[\xd0-\xd7\xd9]")
-
-NONE = np.zeros(0, np.uint16)
 
 
 def available() -> bool:
@@ -32,21 +32,24 @@ def available() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
-def with_restarts(jpeg: bytes, pixels: Image.Image) -> tuple[bytes, Lengths]:
-    """(the JPEG with restart markers, its lengths), or (the same JPEG, none) where that cannot be done without loss.
+def with_restarts(jpeg: bytes) -> tuple[bytes, Lengths]:
+    """(the JPEG with restart markers, its lengths), or (the same JPEG, WHOLE) where that cannot be done without loss.
 
-    `pixels` is the decoded `jpeg`: the result is decoded too, and compared with it.
+    Both are decoded and compared, to the bit. DataError where there is no jpegtran.
     """
     before = read_frame(jpeg)
     if before is None:
-        return jpeg, NONE
+        return jpeg, WHOLE
     arguments = [PROGRAM, "-copy", "none", "-optimize", "-restart", f"{interval(before)}B"]
-    done = subprocess.run(arguments, input=jpeg, capture_output=True, check=False)
+    try:
+        done = subprocess.run(arguments, input=jpeg, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise DataError(f"{MISSING} of this worker: install it, or pack with --no-restart-markers") from None
     if done.returncode:  # a warning is 2: a file that is not quite whole is better left alone
-        return jpeg, NONE
+        return jpeg, WHOLE
     lengths = segment_lengths(done.stdout)
-    if not len(lengths) or not _same_pixels(done.stdout, pixels):
-        return jpeg, NONE
+    if not len(lengths) or not _same_pixels(jpeg, done.stdout):
+        return jpeg, WHOLE
     return done.stdout, lengths
 
 
@@ -61,16 +64,19 @@ def segment_lengths(jpeg: bytes) -> Lengths:
     """The header's length and each segment's, with its marker; empty where the file is no grid of segments."""
     frame = read_frame(jpeg)
     if frame is None or not frame.interval:
-        return NONE
+        return WHOLE
     columns, odd = divmod(-(-frame.width // frame.mcu_width), frame.interval)
     segments = columns * -(-frame.height // frame.mcu_height)
     ends = [frame.data_at, *(found.end() for found in MARKER.finditer(jpeg, frame.data_at))]
     lengths = np.diff(ends, prepend=0)
     if odd or len(lengths) != segments + 1 or ends[-1] != len(jpeg) or lengths.max() > LONGEST:
-        return NONE
+        return WHOLE
     return lengths.astype(np.uint16)
 
 
-def _same_pixels(jpeg: bytes, pixels: Image.Image) -> bool:
-    with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-        return image.mode == pixels.mode and image.tobytes() == pixels.tobytes()
+def _same_pixels(before: bytes, after: bytes) -> bool:
+    with (
+        Image.open(io.BytesIO(before), formats=("JPEG",)) as one,
+        Image.open(io.BytesIO(after), formats=("JPEG",)) as other,
+    ):
+        return one.mode == other.mode and one.tobytes() == other.tobytes()

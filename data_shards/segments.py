@@ -27,6 +27,10 @@ def encode_segments(lengths: Sequence[Lengths]) -> bytes:
     return ends.astype("<u4").tobytes() + b"".join(sample.astype("<u2").tobytes() for sample in lengths)
 
 
+WHOLE: Lengths = np.zeros(0, np.uint16)
+"""The lengths of a picture that has no segments."""
+
+
 class Segments:
     """The lengths of a shard's samples, sharing the memory of the file."""
 

@@ -1,4 +1,4 @@
-"""A packing worker's job: some files in, one tar (by webdataset) and its index out."""
+"""A packing worker's job: some files in, one tar (by webdataset), its index and perhaps its segment lengths out."""
 
 import hashlib
 import io
@@ -10,9 +10,11 @@ import numpy as np
 from PIL import Image
 
 from data_shards.decode import JPEG, UndecodableError, image_size
-from data_shards.index import RECORD, TAR_BLOCK, Index, encode_index
+from data_shards.index import RECORD, TAR_BLOCK, encode_index
 from data_shards.resize import Resize
-from data_shards.shardset import Shard, Value
+from data_shards.restart import with_restarts
+from data_shards.segments import encode_segments
+from data_shards.shardset import Shard, StoredFile, Value
 from data_shards.sources import Item, read_item
 from data_shards.store import Store, open_store
 
@@ -32,11 +34,21 @@ class Quarantined(Value):
     reason: str
 
 
+class Restarts(Value):
+    """What restart markers cost: bytes `added`, with the lengths (negative where re-coding saved more), and the
+    number of images `left` as they were.
+    """
+
+    added: int
+    left: int
+
+
 class ShardRecord(Value):
     """What came of a job: the shard, and the files left out. Its presence beside the index means: done."""
 
     shard: Shard
     quarantined: tuple[Quarantined, ...]
+    restarts: Restarts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,28 +62,46 @@ class ShardJob:
     classes: tuple[str, ...]
     items: list[Item]
     resize: Resize | None = None
+    restart_markers: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Built:
+    """A shard's files in memory. `segments` is there where restart markers are asked for."""
+
+    tar: bytes
+    index: bytes
+    segments: bytes | None
+    samples: int
+    quarantined: tuple[Quarantined, ...]
+    restarts: Restarts | None
 
 
 def write_shard(job: ShardJob) -> ShardRecord:
-    """Pack the job's files. The tar is built in memory; tar, index and record are stored in this order."""
-    tar, records, quarantined = _build(job)
-    index = encode_index(records)
-    record = ShardRecord(
-        shard=Shard(
-            name=job.name,
-            samples=len(records),
-            bytes=len(tar),
-            sha256=hashlib.sha256(tar).hexdigest(),
-            index_sha256=hashlib.sha256(index).hexdigest(),
-        ),
-        quarantined=tuple(quarantined),
+    """Pack the job's files. The tar is built in memory; tar, index, segments and record are stored in this order."""
+    built = _build(job)
+    tar, index = _stored(built.tar), _stored(built.index)
+    shard = Shard(
+        name=job.name,
+        samples=built.samples,
+        bytes=tar.bytes,
+        sha256=tar.sha256,
+        index_sha256=index.sha256,
+        segments=None if built.segments is None else _stored(built.segments),
     )
+    record = ShardRecord(shard=shard, quarantined=built.quarantined, restarts=built.restarts)
     store = open_store(job.out)
-    if len(records):
-        put(store, record.shard.tar_key, tar)
-        put(store, record.shard.index_key, index)
+    if built.samples:
+        put(store, shard.tar_key, built.tar)
+        put(store, shard.index_key, built.index)
+        if built.segments is not None:
+            put(store, shard.segments_key, built.segments)
     put(store, f"index/{job.name}.json", record.model_dump_json().encode())
     return record
+
+
+def _stored(content: bytes) -> StoredFile:
+    return StoredFile(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def put(store: Store, key: str, content: bytes) -> None:
@@ -80,11 +110,10 @@ def put(store: Store, key: str, content: bytes) -> None:
     store.write(key, content)
 
 
-def _build(job: ShardJob) -> tuple[bytes, Index, list[Quarantined]]:
-    """The tar's bytes, its index records and the files left out."""
+def _build(job: ShardJob) -> _Built:
     import webdataset  # here, because it imports torch, which the parent of the workers does not need
 
-    tar, rows, quarantined = io.BytesIO(), [], []
+    tar, rows, lengths, quarantined, added = io.BytesIO(), [], [], [], 0
     with webdataset.TarWriter(tar, user="", group="", mtime=0, encoder=False, compress=False) as writer:
         for item in job.items:
             try:
@@ -93,11 +122,25 @@ def _build(job: ShardJob) -> tuple[bytes, Index, list[Quarantined]]:
                 reason, wnid = str(error), job.classes[item.label]
                 quarantined.append(Quarantined(split=job.split, wnid=wnid, file=item.where, reason=reason))
                 continue
+            if job.restart_markers:
+                added -= len(jpeg)
+                jpeg, segments = with_restarts(jpeg)
+                added += len(jpeg)
+                lengths.append(segments)
             writer.write({"__key__": item.key, "cls": str(item.label).encode(), "jpg": jpeg})
             # members go in by name, cls before jpg: the picture's blocks are the last ones written
             block = writer.tarstream.offset // TAR_BLOCK - -(-len(jpeg) // TAR_BLOCK)
             rows.append((block, len(jpeg), zlib.crc32(jpeg), item.label, width, height))
-    return tar.getvalue(), np.array(rows, RECORD), quarantined
+    table = encode_segments(lengths) if job.restart_markers else None
+    left = sum(not len(sample) for sample in lengths)
+    return _Built(
+        tar=tar.getvalue(),
+        index=encode_index(np.array(rows, RECORD)),
+        segments=table,
+        samples=len(rows),
+        quarantined=tuple(quarantined),
+        restarts=None if table is None else Restarts(added=added + len(table), left=left),
+    )
 
 
 def as_jpeg(raw: bytes, resize: Resize | None = None) -> tuple[bytes, int, int]:

@@ -2,7 +2,7 @@
 
 A ShardSet is read from `<url>/shardset.json`, which packing writes last: its presence means complete.
 
-    <url>/shardset.json  shards/NAME.tar  index/NAME.idx  verify.json  quarantine.jsonl
+    <url>/shardset.json  shards/NAME.tar  index/NAME.idx  index/NAME.rst  verify.json  quarantine.jsonl
 """
 
 import hashlib
@@ -57,10 +57,18 @@ Key = Annotated[str, AfterValidator(_inside)]
 """A key of the set's store, or a part of one."""
 
 
+class StoredFile(Value):
+    """A file that is as it was made if it has this size and digest."""
+
+    bytes: int
+    sha256: str
+
+
 class Shard(Value):
     """One tar and its index, and the keys they have in the set's store.
 
-    `tar` is written only where it is not the default: a tar of somebody else's that was indexed where it lies.
+    `segments` is there where the JPEGs have restart markers (segments.py). `tar` is written only where it is not the
+    default: a tar of somebody else's that was indexed where it lies.
     """
 
     name: Key
@@ -69,6 +77,7 @@ class Shard(Value):
     sha256: str
     index_sha256: str
     tar: Key = Field("", exclude_if=lambda key: not key)
+    segments: StoredFile | None = Field(None, exclude_if=lambda file: file is None)
 
     @property
     def tar_key(self) -> str:
@@ -79,6 +88,11 @@ class Shard(Value):
     def index_key(self) -> str:
         """Where the index is, from the set's root."""
         return f"index/{self.name}.idx"
+
+    @property
+    def segments_key(self) -> str:
+        """Where the segment lengths are, from the set's root."""
+        return f"index/{self.name}.rst"
 
 
 class Split(Value):
@@ -101,6 +115,7 @@ class Choices(Value):
     minival        so many more of each class are the split of that name: the first, or by `minival_seed`
     min_per_class  classes with fewer images to train on are left out
     resize         pixels of the short edge, or (`resize_mode` squash) of both sides
+    restart_markers  JPEGs get them, without loss, so that a crop can be decoded alone (restart.py)
     """
 
     val_fraction: float | None = Field(None, ge=0, lt=1)
@@ -110,6 +125,7 @@ class Choices(Value):
     min_per_class: PositiveInt | None = None
     resize: int | None = Field(None, ge=16, le=4096)
     resize_mode: Literal["short", "squash"] | None = None
+    restart_markers: Literal[True] | None = None
 
 
 class Packing(Choices):

@@ -83,6 +83,8 @@ def verify(
                 on_shard(1, total)
                 readings.append(reading)
                 faults += reading.faults
+            for found in pool.map(lambda shard: list(_check_segments(store, shard)), split.shards):
+                faults += found
             faults += _check_split(name, split, readings, len(shardset.classes))
             if not faults:
                 undecodable += _undecodable(url, name, shardset, readings)
@@ -103,6 +105,7 @@ def _strangers(shardset: ShardSet, store: Store) -> Iterator[Fault]:
     """Files that no manifest knows: a reader that goes by patterns would take them for samples."""
     shards = [shard for split in shardset.splits.values() for shard in split.shards]
     known = {shard.tar_key for shard in shards} | {shard.index_key for shard in shards}
+    known |= {shard.segments_key for shard in shards if shard.segments is not None}
     if isinstance(shardset.packing, Adoption):
         known.update(shardset.packing.left_out)
         tars = list_tars(store)
@@ -150,6 +153,21 @@ def _glance(store: Store, shard: Shard) -> _Reading:
         what = f"{len(index)} samples, the manifest says {shard.samples}"
         faults.append(Fault(file=shard.index_key, offset=0, what=what))
     return _Reading(faults=faults, index=index, keys=np.zeros(0, np.uint64))
+
+
+def _check_segments(store: Store, shard: Shard) -> Iterator[Fault]:
+    """The segment lengths, where the set has some."""
+    if shard.segments is None:
+        return
+    try:
+        raw = store.read(shard.segments_key)
+    except NotFoundError:
+        yield Fault(file=shard.segments_key, offset=0, what="the file is missing")
+        return
+    if hashlib.sha256(raw).hexdigest() != shard.segments.sha256:
+        yield Fault(
+            file=shard.segments_key, offset=0, what="the segment lengths are not those that were packed"
+        )
 
 
 def judge(shard: Shard, tar: bytes, raw_index: bytes) -> _Reading:

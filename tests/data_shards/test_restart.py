@@ -52,9 +52,7 @@ def encoded(mode, width, height, **options):
 
 
 def packed(raw):
-    with Image.open(io.BytesIO(raw)) as image:
-        image.load()
-        return restart.with_restarts(raw, image)
+    return restart.with_restarts(raw)
 
 
 def cut(jpeg, lengths, box):
@@ -147,15 +145,32 @@ def test_segments_divide_the_row_and_are_about_64_pixels_wide(width, mcu, expect
 def test_what_cannot_be_transcoded_without_loss_passes_unchanged(monkeypatch):
     raw = encoded("4:2:0", 90, 70)
     damaged = raw[:400] + b"\xff\xd9"
-    whole = picture(90, 70)
-    for case in (damaged, raw[:2] + raw[-2:], b"\xff\xd8" + bytes(50)):
-        jpeg, lengths = restart.with_restarts(case, whole)
+    arithmetic = jpegtran(raw, "-arithmetic")
+    for case in (damaged, arithmetic, raw[:2] + raw[-2:], b"\xff\xd8" + bytes(50)):
+        jpeg, lengths = packed(case)
         assert (jpeg, len(lengths)) == (case, 0)
-    jpeg, lengths = restart.with_restarts(raw, whole)  # the picture before its JPEG losses: other pixels
-    assert (jpeg, len(lengths)) == (raw, 0)
     monkeypatch.setattr(restart, "LONGEST", 50)
     jpeg, lengths = packed(raw)
     assert (jpeg, len(lengths)) == (raw, 0)
+
+
+@needs_jpegtran
+def test_a_transcoder_that_changes_a_pixel_is_not_trusted(monkeypatch, tmp_path):
+    other, raw = encoded("4:2:0", 90, 70, qtables=[[1] * 64] * 2), encoded("4:2:0", 90, 70)
+    (tmp_path / "jpegtran").write_text(
+        f'#!/bin/sh\nexec {shutil.which("jpegtran")} "$@" {tmp_path}/other.jpg\n'
+    )
+    (tmp_path / "jpegtran").chmod(0o755)
+    (tmp_path / "other.jpg").write_bytes(other)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    jpeg, lengths = packed(raw)
+    assert (jpeg, len(lengths)) == (raw, 0)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert not restart.available()
+    with pytest.raises(
+        DataError, match=r"not on PATH .* of this worker: install it, or pack with --no-restart"
+    ):
+        packed(raw)
 
 
 def test_a_file_without_restart_markers_has_no_segments():
