@@ -136,6 +136,7 @@ def show(
         from data_shards.show import contact_sheet
         from data_shards.store.local import space_for
 
+        drawn = contact_sheet(url, shardset, split)
         with space_for(sheet, 0):
-            contact_sheet(url, shardset, split).save(sheet, "PNG")
+            drawn.save(sheet, "PNG")
         typer.echo(f"wrote {sheet}", err=True)

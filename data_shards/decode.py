@@ -9,6 +9,8 @@ import io
 import struct
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from data_shards.errors import DataError
 from data_shards.segments import Lengths
 from data_shards.splice import Box, splice
@@ -21,6 +23,12 @@ MAX_PIXELS = 50_000_000
 
 MAX_SIDE = 0xFFFF
 """The index stores a side in 16 bits; JPEG knows no longer one either."""
+
+UNREADABLE = (
+    *(OSError, EOFError, SyntaxError, ValueError, LookupError, AssertionError, struct.error),
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for damaged pictures: SyntaxError for a bad checksum, AssertionError where a palette lacks."""
 
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not DHT, JPG, DAC (T.81 table B.1)
@@ -106,7 +114,6 @@ def _pillow(raw: bytes) -> "torch.Tensor | None":
     """A JPEG's or PNG's pixels, None where it fails. Grey of 16 bits keeps its upper 8, as other modes do."""
     import numpy as np
     import torch
-    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(raw), formats=("JPEG", "PNG")) as image:
@@ -114,6 +121,6 @@ def _pillow(raw: bytes) -> "torch.Tensor | None":
                 pixels = np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             else:
                 pixels = np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError):
+    except UNREADABLE:
         return None
     return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -3,7 +3,7 @@
 The images are shuffled once, then cut into shards; each shard is one job and ends with a record beside its
 index. A run that finds records continues behind them. The manifest comes last, then the notes are removed.
 
-    plan.json  index/NAME.json     there while packing only
+    packing.json  index/NAME.json  there while packing only
 """
 
 import os
@@ -12,9 +12,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationError
 
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD
@@ -25,8 +26,9 @@ from data_shards.shardset import MANIFEST, Adoption, Choices, Packing, ShardSet,
 from data_shards.sources import Inputs, Source, read_source
 from data_shards.store import NotFoundError, Store, open_store
 
-PLAN = "plan.json"
+NOTE = "packing.json"
 QUARANTINE = "quarantine.jsonl"
+Note = TypeVar("Note", bound=Value)
 
 
 class PackOptions(Choices):
@@ -78,6 +80,8 @@ def pack(
     cluster; None is as many as there are cores. `on_listed(archives, of)` is told before packing begins.
     """
     inputs = src if isinstance(src, Inputs) else Inputs(paths=(src,))
+    if not 0 <= max_bad <= 1:  # so that NaN is refused too
+        raise DataUsageError(f"--max-bad {max_bad}: it is a fraction of all files, from 0 to 1")
     _refuse_inside(inputs, out)
     source = read_source(inputs, options, on_listed)
     plan, store = _Plan(name=options.name, packing=options.packing(source.digest)), open_store(out)
@@ -134,15 +138,24 @@ def _finished(store: Store, plan: _Plan) -> ShardSet | None:
 def _claim(store: Store, plan: _Plan) -> None:
     """Write down what is packed here. DataUsageError where something else has begun, or lies there."""
     try:
-        found = _Plan.model_validate_json(store.read(PLAN))
+        found = _parsed(_Plan, store, NOTE)
     except NotFoundError:
         if store.list("shards/"):
             raise DataUsageError(
                 f"{store.url}/shards is not empty, and nothing says what it is: choose another --out"
             ) from None
-        put(store, PLAN, plan.model_dump_json().encode())
+        put(store, NOTE, plan.model_dump_json().encode())
     else:
         _same_plan(store, found, plan)
+
+
+def _parsed(kind: type[Note], store: Store, key: str) -> Note:
+    try:
+        return kind.model_validate_json(store.read(key))
+    except ValidationError:
+        raise DataUsageError(
+            f"{store.url}/{key} is no note of a packing that broke off: choose another --out, or remove the file"
+        ) from None
 
 
 def _same_plan(store: Store, found: _Plan, asked: _Plan) -> None:
@@ -189,7 +202,7 @@ def _records(store: Store) -> dict[str, ShardRecord]:
     records = {}
     for key in store.list("index/"):
         if key.endswith(".json"):
-            record = ShardRecord.model_validate_json(store.read(key))
+            record = _parsed(ShardRecord, store, key)
             if _whole(store, record):
                 records[record.shard.name] = record
     return records
@@ -286,4 +299,4 @@ def _remove_notes(store: Store) -> None:
     for key in store.list("index/"):
         if key.endswith(".json"):
             store.delete(key)
-    store.delete(PLAN)
+    store.delete(NOTE)

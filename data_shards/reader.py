@@ -4,6 +4,7 @@ import hashlib
 import mmap
 import tarfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,18 +87,24 @@ class Reader:
         return Segments(raw, shard.samples)
 
 
+def read_pictures(url: str, shard: Shard, choose: Callable[[Index], Ints]) -> Iterator[tuple[bytes, int]]:
+    """(image, label) of the rows that `choose` takes of a shard's index, checked, each by one small read."""
+    store = open_store(url)
+    index = _verified_index(store.read(shard.index_key), shard, url)
+    for record in index[choose(index)]:
+        start = int(record["block"]) * TAR_BLOCK
+        image = store.read(shard.tar_key, start, int(record["size"]))
+        yield _checked(image, start, record, f"{url}/{shard.tar_key}"), int(record["label"])
+
+
 def read_jpeg(url: str, shardset: ShardSet, split: str, index: int) -> bytes:
     """The original file of sample `index` of the split, by two small reads and no download of its shard."""
     chosen = shardset.split(split)
     if not 0 <= index < chosen.samples:
         raise DataUsageError(f"split '{split}' has no sample {index}: it has 0 to {chosen.samples - 1}")
     (number,), (row,) = Rows([shard.samples for shard in chosen.shards]).locate(np.array([index]))
-    shard = chosen.shards[number]
-    store = open_store(url)
-    record = _verified_index(store.read(shard.index_key), shard, url)[row]
-    start = int(record["block"]) * TAR_BLOCK
-    image = store.read(shard.tar_key, start, int(record["size"]))
-    return _checked(image, start, record, f"{url}/{shard.tar_key}")
+    ((image, _),) = read_pictures(url, chosen.shards[number], lambda _: np.array([row]))
+    return image
 
 
 def read_key(url: str, split: Split, shard: int, row: int) -> str:

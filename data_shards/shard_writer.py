@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_shards.decode import JPEG, UndecodableError, image_size
+from data_shards.decode import JPEG, UNREADABLE, UndecodableError, image_size
 from data_shards.index import RECORD, TAR_BLOCK, encode_index
 from data_shards.resize import Resize
 from data_shards.restart import with_restarts
@@ -20,9 +20,6 @@ from data_shards.store import Store, open_store
 
 JPEG_QUALITY = 95
 """For what is no plain JPEG: the quality at which Pillow's documentation says that more is only larger."""
-
-UNREADABLE = (OSError, SyntaxError, ValueError, IndexError)
-"""What Pillow raises for damaged pictures (its PNG reader raises SyntaxError for a bad checksum)."""
 
 
 class Quarantined(Value):

@@ -9,9 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from data_shards.index import TAR_BLOCK, Index, decode_index
+from data_shards.decode import UNREADABLE, UndecodableError, image_size
+from data_shards.index import Index
+from data_shards.order import Ints
+from data_shards.reader import read_pictures
 from data_shards.shardset import ShardSet
-from data_shards.store import open_store
 
 BAR = 32
 """Width of the longest bar, in characters."""
@@ -69,27 +71,30 @@ def contact_sheet(url: str, shardset: ShardSet, split: str) -> Image.Image:
     for number, (picture, caption) in enumerate(tiles):
         left, top = number % COLUMNS * TILE, number // COLUMNS * (TILE + CAPTION)
         sheet.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
-        pen.text((left + 4, top + TILE), caption[: TILE // 6], fill="black")
+        pen.text((left + 4, top + TILE), caption[: TILE // 6], fill="gray")
     return sheet
 
 
 def _tiles(url: str, shardset: ShardSet, split: str) -> Iterator[tuple[Image.Image, str]]:
-    store, shard = open_store(url), shardset.split(split).shards[0]
-    records = decode_index(store.read(shard.index_key))
-    for block, size, _, label, *_ in _spread(records).tolist():
-        raw = store.read(shard.tar_key, block * TAR_BLOCK, size)
-        try:
-            picture = Image.open(io.BytesIO(raw), formats=("JPEG", "PNG")).convert("RGB")
-        except (OSError, SyntaxError, ValueError):  # adopted sets may have some; the loader skips them
-            picture = Image.new("RGB", (TILE, TILE), "gray")
-        scale = (TILE - 4) / max(picture.size)
-        size_there = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        yield picture.resize(size_there, Image.Resampling.LANCZOS), shardset.classes[label]
+    for image, label in read_pictures(url, shardset.split(split).shards[0], _spread):
+        yield _tile(image), shardset.classes[label]
 
 
-def _spread(records: Index) -> Index:
-    """COLUMNS * ROWS records or fewer, evenly over the classes, those of a class side by side."""
-    ordered = records[np.argsort(records["label"], kind="stable")]
+def _tile(raw: bytes) -> Image.Image:
+    """The picture, small; nothing where no decoder reads it."""
+    try:
+        image_size(raw)
+        with Image.open(io.BytesIO(raw), formats=("JPEG", "PNG")) as picture:
+            scale = (TILE - 4) / max(picture.size)
+            size_there = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            return picture.convert("RGB").resize(size_there, Image.Resampling.LANCZOS)
+    except (UndecodableError, *UNREADABLE):
+        return Image.new("RGB", (TILE - 4, TILE - 4), "gray")
+
+
+def _spread(records: Index) -> Ints:
+    """COLUMNS * ROWS rows or fewer, evenly over the classes, those of a class side by side."""
+    ordered: Ints = np.argsort(records["label"], kind="stable")
     wanted = min(COLUMNS * ROWS, len(ordered))
-    chosen: Index = ordered[np.linspace(0, len(ordered) - 1, wanted).astype(int)]
+    chosen: Ints = ordered[np.linspace(0, len(ordered) - 1, wanted).astype(int)]
     return chosen

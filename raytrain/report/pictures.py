@@ -5,7 +5,7 @@ import io
 
 from PIL import Image, ImageOps
 
-from data_shards.decode import UndecodableError, image_size
+from data_shards.decode import UNREADABLE, UndecodableError, image_size
 from data_shards.errors import DataError
 from data_shards.reader import read_jpeg
 from data_shards.shardset import ShardSet, Value, load_shardset
@@ -51,7 +51,7 @@ def thumbnail(raw: bytes) -> bytes:
     try:
         with Image.open(io.BytesIO(raw), formats=("JPEG", "PNG")) as image:
             small = ImageOps.fit(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS)
-    except (OSError, SyntaxError, ValueError):
+    except UNREADABLE:
         raise UndecodableError("a picture whose header is right and whose body is not") from None
     written = io.BytesIO()
     small.save(written, "JPEG", quality=82)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_shards.decode import UndecodableError, decode, image_size
+from data_shards.shard_writer import as_jpeg
 
 WIDTH, HEIGHT = 37, 23
 
@@ -181,3 +182,23 @@ def test_any_header_is_a_size_or_one_typed_error(tail, start):
 def test_the_size_needs_no_torch():
     code = "import sys, data_shards.decode; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_pillow_trips_over_is_undecodable_not_a_crash() -> None:
+    """AssertionError: a transparent colour and no palette; DecompressionBombError: a second, huge frame header."""
+    encoded = io.BytesIO()
+    Image.radial_gradient("L").convert("P").save(encoded, "PNG", transparency=0)
+    raw = encoded.getvalue()
+    at = raw.index(b"PLTE") - 4
+    bare = raw[:at] + raw[at + 12 + int.from_bytes(raw[at : at + 4], "big") :]
+    encoded = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(encoded, "JPEG")
+    jpeg = encoded.getvalue()
+    frame = jpeg.index(b"\xff\xc0")
+    header = jpeg[frame : frame + 19]
+    bomb = jpeg[:frame] + header + header[:5] + b"\xfd\xe8\xfd\xe8" + header[9:] + jpeg[frame + 19 :]
+    for picture in (bare, bomb):
+        with pytest.raises(UndecodableError):
+            as_jpeg(picture)
+        with pytest.raises(UndecodableError):
+            decode(picture)

@@ -208,11 +208,27 @@ def test_every_state_that_a_crash_can_leave_is_mended(
     assert _without_verdict(contents(broken_off)) == _without_verdict(contents(packed))
 
 
+@pytest.mark.parametrize("note", ["packing.json", "index/x.json"])
+def test_an_output_with_a_foreign_note_is_refused(folders: Path, tmp_path: Path, note: str) -> None:
+    file = tmp_path / "out" / note
+    file.parent.mkdir(parents=True)
+    file.write_text('{"recipe": 1}')
+    with pytest.raises(DataUsageError, match=f"{note} is no note of a packing.*choose another --out"):
+        run(folders, tmp_path / "out")
+    assert file.read_text() == '{"recipe": 1}'
+
+
+@pytest.mark.parametrize("max_bad", [float("nan"), -0.1, 1.5])
+def test_max_bad_is_a_fraction(folders: Path, tmp_path: Path, max_bad: float) -> None:
+    with pytest.raises(DataUsageError, match=rf"--max-bad {max_bad}: .* from 0 to 1"):
+        run(folders, tmp_path / "out", max_bad=max_bad)
+
+
 def test_a_crash_between_manifest_and_tidying_up(folders: Path, packed_copy: Path) -> None:
-    (packed_copy / "plan.json").write_text("{}")
+    (packed_copy / "packing.json").write_text("{}")
     (packed_copy / "index" / "train-00000.json").write_text("{}")
     assert run(folders, packed_copy).complete_before
-    assert not list(packed_copy.rglob("plan.json"))
+    assert not list(packed_copy.rglob("packing.json"))
     assert not list(packed_copy.rglob("*-00000.json"))
 
 
@@ -231,7 +247,9 @@ def test_to_s3_and_back(folders: Path, packed: str, s3_url: str) -> None:
     assert result.shardset.fingerprint == load_shardset(packed).fingerprint
     assert load_shardset(s3_url) == result.shardset
     assert run(folders, s3_url).complete_before
-    assert not [key for key in open_store(s3_url).list("") if key.endswith("00.json") or key == "plan.json"]
+    assert not [
+        key for key in open_store(s3_url).list("") if key.endswith("00.json") or key == "packing.json"
+    ]
     assert verify(s3_url, 2, lambda *_: None).faults == ()
 
 

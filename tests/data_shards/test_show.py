@@ -59,6 +59,18 @@ def test_a_long_class_list_shows_both_ends() -> None:
     assert shown.count("n0") == 24
 
 
+@pytest.mark.parametrize(("file", "offset"), [("index/train-00000.idx", 5), ("shards/train-00000.tar", 2000)])
+def test_the_sheet_shows_nothing_that_was_damaged(
+    packed_copy: Path, tmp_path: Path, file: str, offset: int
+) -> None:
+    raw = bytearray((packed_copy / file).read_bytes())
+    raw[offset] ^= 1
+    (packed_copy / file).write_bytes(raw)
+    with pytest.raises(DataError, match=f"{file} is damaged"):
+        call("show", packed_copy, "--sheet", tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
+
+
 def test_the_sheet_has_a_tile_for_each_picture(packed: str, tmp_path: Path) -> None:
     call("show", packed, "--split", "val", "--sheet", tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
