@@ -17,7 +17,7 @@ from pydantic import Field
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD, TAR_BLOCK, decode_index, encode_index
 from data_shards.keys import duplicates
-from data_shards.pack import PLAN, QUARANTINE
+from data_shards.pack import NOTE, QUARANTINE
 from data_shards.pool import run_jobs
 from data_shards.shard_writer import Quarantined, put
 from data_shards.shardset import MANIFEST, Adoption, Shard, ShardSet, Split, Value, load_shardset
@@ -146,7 +146,7 @@ def _finished(store: Store, plan: _Plan) -> ShardSet | None:
 
 def _refuse_packing(store: Store) -> None:
     """Its notes lie where ours do, and the tars that are there are not all."""
-    if PLAN in store.list(PLAN):
+    if NOTE in store.list(NOTE):
         raise DataUsageError(f"{store.url} is being packed by `raytrain data pack`: finish that first")
 
 

@@ -149,8 +149,14 @@ def _check_digest(raw: bytes | mmap.mmap, sha256: str, name: str) -> None:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise DataError(
+            f"cannot map {path}: {error.strerror}. A reader maps the files of up to {OPEN_SHARDS} shards: "
+            "raise the limit of open files (`ulimit -n`) if there are too many"
+        ) from error
 
 
 def _checked(source: mmap.mmap | bytes, base: int, record: np.void, name: str) -> bytes:

@@ -10,7 +10,7 @@ from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
 from raytrain.manifest import locate
 from raytrain.models.build import build
-from raytrain.ranks import alone
+from raytrain.ranks import alone, use_files
 
 BATCH = 64
 
@@ -30,6 +30,7 @@ def evaluate_checkpoint(url: str, data: str, *, split: str, image_size: int | No
             f"{url} predicts {len(card.classes)} classes, {data} has {len(shardset.classes)}, {common} in common: "
             "a head and its data must have the same class list. Fine-tune with `raytrain train --init` first"
         )
+    use_files()
     ranks = alone()
     view = card.recipe.view
     if image_size is not None:

@@ -1,6 +1,7 @@
 """Ranks: where this process stands among the workers, and the few collectives that are no engine's business."""
 
 import os
+import resource
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,12 @@ def alone() -> Ranks:
     return Ranks(
         rank=0, world=1, device=torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     )
+
+
+def use_files() -> None:
+    """Let this process and its children open as many files as the system allows: a mapped shard holds one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def use_threads(cpus: int) -> None:

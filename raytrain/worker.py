@@ -21,7 +21,7 @@ from raytrain.manifest import verify
 from raytrain.models.build import build
 from raytrain.optim import make_optimizer
 from raytrain.plan import RunPlan
-from raytrain.ranks import Ranks, use_threads
+from raytrain.ranks import Ranks, use_files, use_threads
 from raytrain.runlog import RunLog, say_who
 from raytrain.state import TrainState
 from raytrain.transfer import adapt
@@ -51,6 +51,7 @@ def work(job: Job, ranks: Ranks, report: Callable[[dict[str, float]], None] = no
     """Run the job on this rank to its end. Raises RunError, DataError, or ResumeLater when asked to stop."""
     plan, run = job.plan, Path(job.run)
     use_threads(plan.placement.cpus_per_worker)
+    use_files()
     say_who(run, ranks.rank)
     shardset = load_shardset(job.data_url)
     if shardset.fingerprint != plan.data.fingerprint:

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import zlib
@@ -117,6 +119,19 @@ def global_batches(tiny, steps, *, world=1, micro_batch=2, **more):
         for rank in range(world)
     ]
     return sorted((batch for rank in ranks for batch in rank), key=lambda batch: batch.slots[0].item())
+
+
+def test_too_few_files_is_one_message(packed: str) -> None:
+    code = (
+        "import resource, sys; from data_shards.reader import Reader; from data_shards.shardset import load_shardset\n"
+        f"reader = Reader({packed!r}, load_shardset({packed!r}).split('train'))\n"
+        "reader.read(0, 0); used = len(__import__('os').listdir('/proc/self/fd'))\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (used, used))\n"
+        "[reader.read(shard, 0) for shard in range(4)]"
+    )
+    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "DataError: cannot" in tried.stderr
+    assert "Too many open files" in tried.stderr
 
 
 def test_a_batch_is_what_it_says(tiny):
