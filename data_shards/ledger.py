@@ -8,7 +8,7 @@ over all ranks and rows (`Row.delivered`) is equal for every number of workers a
 wrong by accident (the chance to miss is 2**-64); it is no signature.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,14 @@ from data_shards.order import Ints
 from data_shards.shardset import Value
 
 Hashes = npt.NDArray[np.uint64]
-Ranges = tuple[NonNegativeInt, PositiveInt, NonNegativeInt, PositiveInt]
+Run = tuple[int, int, int, int]
 """(first, length, stride, times): `times` ranges of `length` slots, each `stride` behind the one before."""
+
+Ranges = tuple[NonNegativeInt, PositiveInt, NonNegativeInt, PositiveInt, NonNegativeInt, PositiveInt]
+"""A Run, and (period, repeats): the same `repeats` times, each `period` behind the one before."""
+
+LONGEST = 64
+"""Runs after which a repetition is looked for. A batch takes 2 or 3 where the ranks do not divide the streams."""
 
 Place = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
 """(slot, shard, row)"""
@@ -73,13 +79,13 @@ NOTHING = as_digest(0)
 
 
 class Witness:
-    """Watches the batches of one rank. Ranges that follow each other are one, equal steps one entry of four numbers."""
+    """Watches the batches of one rank. Ranges that follow each other are one, and what repeats is told once."""
 
     def __init__(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
-        self._entries: list[Ranges] = []
+        self._runs: list[Run] = []
         self._first = self._end = 0  # the range that is still growing
         self._samples = self._total = 0
         self._quarantined: list[Place] = []
@@ -100,19 +106,19 @@ class Witness:
         length = self._end - self._first
         if not length:
             return
-        if self._entries:
-            first, size, stride, times = self._entries[-1]
+        if self._runs:
+            first, size, stride, times = self._runs[-1]
             behind = self._first - first
             if size == length and behind > 0 and (times == 1 or behind == stride * times):
-                self._entries[-1] = (first, size, stride if times > 1 else behind, times + 1)
+                self._runs[-1] = (first, size, stride if times > 1 else behind, times + 1)
                 return
-        self._entries.append((self._first, length, 0, 1))
+        self._runs.append((self._first, length, 0, 1))
 
     def cut(self) -> Part:
         """All since the last cut."""
         self._close()
         part = Part(
-            slots=tuple(self._entries),
+            slots=tuple(_folded(self._runs)),
             samples=self._samples,
             digest=as_digest(self._total),
             quarantined=tuple(self._quarantined),
@@ -121,9 +127,28 @@ class Witness:
         return part
 
 
+def _folded(runs: list[Run]) -> Iterator[Ranges]:
+    """Runs that repeat at a constant distance, told once: as many as one repetition covers, the shortest of them."""
+    table, at = np.array(runs, np.int64).reshape(-1, 4), 0
+    while at < len(table):
+        best, repeats = 1, 1
+        for size in range(1, min(LONGEST, (len(table) - at) // 2) + 1):
+            steps = table[at + size :] - table[at:-size]
+            same = (steps == [steps[0, 0], 0, 0, 0]).all(1)
+            found = (len(same) if same.all() else int(same.argmin())) // size + 1
+            if steps[0, 0] > 0 and found > 1 and size * found > best * repeats:
+                best, repeats = size, found
+        period = runs[at + best][0] - runs[at][0] if repeats > 1 else 0
+        yield from ((*run, period, repeats) for run in runs[at : at + best])
+        at += best * repeats
+
+
 def expand(entries: Sequence[Ranges]) -> tuple[Ints, Ints]:
     """(first slot, one past the last) of every range."""
-    starts = [first + stride * np.arange(times) for first, _, stride, times in entries]
-    ends = [begin + length for begin, (_, length, _, _) in zip(starts, entries, strict=True)]
+    starts = [
+        (first + period * np.arange(repeats)[:, None] + stride * np.arange(times)).ravel()
+        for first, _, stride, times, period, repeats in entries
+    ]
+    ends = [begin + length for begin, (_, length, *_) in zip(starts, entries, strict=True)]
     nothing = np.zeros(0, np.int64)
     return np.concatenate([nothing, *starts]), np.concatenate([nothing, *ends])

@@ -57,9 +57,9 @@ def read_ledger(run: Path, plan: RunPlan) -> list[Row]:
             problem = error.errors()[0]["msg"]
             raise RunError(f"{run / LEDGER}, line {number}, is damaged: {problem}") from None
         ends = [
-            first + stride * (times - 1) + length
+            first + length + stride * (times - 1) + period * (repeats - 1)
             for part in row.ranks
-            for first, length, stride, times in part.slots
+            for first, length, stride, times, period, repeats in part.slots
         ]
         if max(ends, default=0) > most:
             raise RunError(

@@ -166,12 +166,12 @@ def test_a_run_that_was_given_another_seed_is_not_proven(whole: Path, small_set:
     [
         ('{"step": 9', "ledger.jsonl, line 8, is damaged: "),
         (
-            '{"step": 19, "samples": 9, "ranks": [{"slots": [[0, 9, 1, 99]], "samples": 9, "digest": "00", '
+            '{"step": 19, "samples": 9, "ranks": [{"slots": [[0, 9, 1, 99, 0, 1]], "samples": 9, "digest": "00", '
             '"quarantined": []}], "delivered": "00"}',
             None,
         ),
         (
-            '{"step": 19, "samples": 9, "ranks": [{"slots": [[9, 999, 9, 99]], "samples": 9, "digest": "00", '
+            '{"step": 19, "samples": 9, "ranks": [{"slots": [[9, 999, 9, 99, 0, 1]], "samples": 9, "digest": "00", '
             '"quarantined": []}], "delivered": "00"}',
             "ledger.jsonl, line 8, is damaged: it goes to slot 1890, the plan to 288",
         ),
