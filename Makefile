@@ -12,7 +12,7 @@ help:
 	@echo "make test   lint, types and every test (about 12 minutes on 2 cores)"
 	@echo "make fast   the tests that start no Ray and no other ranks (under 2 minutes)"
 	@echo "make check  lint and types only"
-	@echo "make bench  measure, and rewrite benchmarks/RESULTS.md"
+	@echo "make bench  measure, and rewrite benchmarks/RESULTS.md (the first time it installs the peers, each apart)"
 
 # The stamp is newer than the two files that say what to install: a second call sets nothing up again.
 $(READY): pyproject.toml constraints.txt
@@ -51,4 +51,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out
+	rm -rf $(VENV) .venv-peers build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out

@@ -33,14 +33,15 @@ def conditions_line(result: dict[str, Any]) -> str:
     told = result["conditions"]
     versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
     bf16 = ", ".join(told["bf16_instructions"]) or "none"
-    before, after = (
-        " / ".join(f"{average:.1f}" for average in told[f"load_average_{when}"])
+    loads = ", ".join(  # the first results were measured without the one after
+        " / ".join(f"{average:.1f}" for average in told[key]) + f" {when}"
         for when in ("before", "after")
+        if (key := f"load_average_{when}") in told
     )
     return (
         f"<sub>`{told['command']}`, {told['date']}, measured in {result['seconds_to_measure']:.0f} s. "
         f"{told['cores']} cores, {told['cpu']}, bf16 instructions: {bf16}. "
-        f"Load average over 1 / 5 / 15 minutes: {before} before, {after} after. {versions}.</sub>"
+        f"Load average over 1 / 5 / 15 minutes: {loads}. {versions}.</sub>"
     )
 
 

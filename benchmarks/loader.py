@@ -1,177 +1,143 @@
-"""The loader against the usual recipe, webdataset + PIL + torchvision, on the same shards: images per CPU second."""
+"""The loader against its peers, each on one core in a process of its own: images per CPU second, and pixel error."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import median
+from typing import Any
 
 from conditions import spread, table, tell
-from sets import make_set
+from paths.path import BATCH, Data
+from pixels import error
+from rows import BASE, MARKED, OURS, ROWS, TRIED, Row
+from sets import draw_photographs, pack_photographs
+from turns import OutError, Runner, take_turns
 
-from data_shards.synth import SynthOptions
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-IMAGES, PER_SHARD, MICRO_BATCH, REPEATS = 240, 60, 8, 5
-SYNTH = SynthOptions(classes=8, images=IMAGES // 8, val_images=1, size=400)
-GRAINS = {"as drawn": 0.0, "with grain": 20.0}
-"""Noise added to the pictures, in levels of 255. 20 gives JPEGs of ImageNet-1K's average size, about 110 kB."""
-
-SHUFFLE = 100
-"""webdataset's buffer, in samples still encoded. The loader's own order costs no buffer."""
-
-OURS, PLAIN, MIXED = "this loader", "webdataset + PIL + torchvision", "webdataset + this loader's pixels"
+REPEATS = 7
 
 
 def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Both sets, each read by all loaders in turn."""
-    from raytrain.ranks import use_threads
-
-    use_threads(1)
-    raw, sizes = {}, {}
-    for name, grain in GRAINS.items():
-        shards = make_set(scratch / name, SYNTH, samples_per_shard=PER_SHARD, grain=grain)
-        sizes[name] = shard_bytes_per_image(shards)
-        raw[name] = compare(shards)
-        say(f"{name}: {REPEATS} rounds")
+    """Every path that starts, in turn. One that does not is told, with the reason."""
+    data = make_data(scratch)
+    out: dict[str, str] = {}
+    runners: dict[str, Runner] = {}
+    errors: dict[str, float] = {}
+    with ExitStack() as ends:
+        for number, row in enumerate(ROWS):
+            own = scratch / f"path-{number}"
+            own.mkdir()
+            try:
+                runner = start(row, data, own)
+                ends.callback(runner.end)
+                errors[row.title] = error(runner, row, data, own)
+            except OutError as reason:
+                out[row.title] = str(reason)
+                say(f"{row.title}: {reason}")
+                continue
+            runners[row.title] = runner
+            say(f"{row.title}: opened, pixel error {errors[row.title]:.3f}")
+        passes, failed = take_turns(runners, REPEATS, say)
     return {
-        "settings": {
-            "images": IMAGES, "side": SYNTH.size, "micro_batch": MICRO_BATCH, "repeats": REPEATS,
-            "shards": IMAGES // PER_SHARD, "shuffle_buffer": SHUFFLE, "shard_bytes_per_image": sizes,
-        },
-        "raw": raw,
-        "medians": {name: summary(speeds) for name, speeds in raw.items()},
-    }  # fmt: skip
+        "settings": {"repeats": REPEATS, "batch": BATCH, **describe(data)},
+        "raw": passes,
+        "versions": {title: runner.versions for title, runner in runners.items()},
+        "pixel_error": errors,
+        "out": out | failed,
+        "medians": summary(passes),
+    }
 
 
-def compare(shards: str) -> dict[str, list[float]]:
-    """Images per CPU second by loader: REPEATS rounds of one pass each, after one unmeasured round."""
-    loaders: dict[str, Callable[[str], Iterable[Tensor]]] = {OURS: ours, PLAIN: plain, MIXED: mixed}
-    speeds: dict[str, list[float]] = {name: [] for name in loaders}
-    for turn in range(-1, REPEATS):
-        for name in sorted(loaders, reverse=bool(turn % 2)):
-            speed = images_per_cpu_second(loaders[name](shards))
-            if turn >= 0:
-                speeds[name].append(speed)
-    return speeds
+def make_data(scratch: Path) -> Data:
+    """The photographs, and the set packed from them."""
+    images = scratch / "images"
+    draw_photographs(images)
+    pack_photographs(images, scratch / "shards")
+    return Data(images=images, shards=scratch / "shards", marked=scratch / "marked", own=scratch)
 
 
-def summary(speeds: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians by loader, and this loader's speed over each one's, round by round."""
+def start(row: Row, data: Data, own: Path) -> Runner:
+    """The row's process, which keeps its own format in `own`."""
+    if row.title == MARKED and not data.marked.exists():
+        raise OutError("packing makes no restart markers yet")
+    return Runner(row, {key: str(folder) for key, folder in data._replace(own=own)._asdict().items()}, own)
+
+
+def describe(data: Data) -> dict[str, Any]:
+    """The photographs in numbers."""
+    from PIL import Image
+
+    files = data.files()
+    sizes = [Image.open(file).size for file in files]
     return {
-        "images_per_cpu_second": {name: spread(repeats) for name, repeats in speeds.items()},
-        "ours_over_it": {
-            name: spread([mine / its for mine, its in zip(speeds[OURS], repeats, strict=True)])
-            for name, repeats in speeds.items()
-            if name != OURS
+        "images": len(files),
+        "shards": len(data.tars()),
+        "mean_kilobytes": sum(file.stat().st_size for file in files) / len(files) / 1000,
+        "mean_width": sum(width for width, _ in sizes) / len(sizes),
+        "mean_height": sum(height for _, height in sizes) / len(sizes),
+    }
+
+
+def summary(passes: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Speeds by path, their ratios to the base round by round, and ours to the fastest peer's."""
+    speeds = {title: [done["images"] / done["cpu"] for done in rounds] for title, rounds in passes.items()}
+    fastest = max(set(speeds) - {OURS, MARKED}, key=lambda title: median(speeds[title]))
+    return {
+        "images_per_cpu_second": {title: spread(repeats) for title, repeats in speeds.items()},
+        "over_base": {title: paired(repeats, speeds[BASE]) for title, repeats in speeds.items()},
+        "fastest_peer": fastest,
+        "over_fastest_peer": {
+            title: paired(speeds[title], speeds[fastest]) for title in (OURS, MARKED) if title in speeds
         },
     }
 
 
-def images_per_cpu_second(batches: Iterable["Tensor"]) -> float:
-    """One pass: uint8 batches of [MICRO_BATCH, 3, 224, 224] per second of CPU of all threads of this process."""
-    began, images = time.process_time(), 0
-    for batch in batches:
-        assert batch.shape == (MICRO_BATCH, 3, 224, 224)
-        images += MICRO_BATCH
-    assert images == IMAGES
-    return images / (time.process_time() - began)
-
-
-def ours(url: str) -> Iterator["Tensor"]:
-    """What training uses. Up to one micro-batch made ahead and thrown away at the end is charged to it."""
-    from data_shards.loader import train_batches
-    from data_shards.shardset import load_shardset
-    from data_shards.view import View
-
-    batches = train_batches(
-        url=url, shardset=load_shardset(url), split="train", view=View(), seed=0, global_batch=MICRO_BATCH,
-        micro_batch=MICRO_BATCH, rank=0, world=1, samples_seen=0, processes=0,
-    )  # fmt: skip
-    for batch in islice(batches, IMAGES // MICRO_BATCH):
-        yield batch.images
-    batches.close()
-
-
-def plain(url: str) -> Iterator["Tensor"]:
-    """The usual recipe: a shuffle buffer, Pillow, and torchvision's v1 transforms on PIL images."""
-    from torchvision import transforms
-
-    bicubic = transforms.InterpolationMode.BICUBIC
-    to_tensor = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(224, interpolation=bicubic),
-            transforms.RandomHorizontalFlip(),
-            transforms.PILToTensor(),
-        ]
-    )
-    return stacked(webdataset(url).decode("pilrgb").to_tuple("jpg").map_tuple(to_tensor))
-
-
-def mixed(url: str) -> Iterator["Tensor"]:
-    """The reading of webdataset with this loader's decoding and cropping: what the pixels alone account for."""
-    import numpy as np
-
-    from data_shards.augment import train_image
-    from data_shards.decode import decode
-    from data_shards.view import View
-
-    rng, view = np.random.default_rng(0), View()
-    return stacked(
-        webdataset(url).to_tuple("jpg").map_tuple(lambda jpeg: train_image(decode(jpeg), view, rng))
-    )
-
-
-def webdataset(url: str) -> Any:
-    """The shards' samples, encoded, in a shuffled stream."""
-    from webdataset import WebDataset
-
-    tars = sorted(str(tar) for tar in (Path(url) / "shards").glob("train-*.tar"))
-    return WebDataset(tars, shardshuffle=len(tars)).shuffle(SHUFFLE)
-
-
-def stacked(samples: Iterable[tuple["Tensor"]]) -> Iterator["Tensor"]:
-    """Batches of MICRO_BATCH images."""
-    import torch
-
-    endless = iter(samples)
-    while images := [image for (image,) in islice(endless, MICRO_BATCH)]:
-        yield torch.stack(images)
-
-
-def shard_bytes_per_image(url: str) -> float:
-    """The training shards' bytes over their samples: the JPEG, its label and the tar's headers."""
-    from data_shards.shardset import load_shardset
-
-    split = load_shardset(url).split("train")
-    return sum(shard.bytes for shard in split.shards) / split.samples
+def paired(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """The spread of the ratios, round by round."""
+    return spread([mine / its for mine, its in zip(ours, theirs, strict=True)])
 
 
 def page(result: dict[str, Any]) -> str:
-    """The table of loaders."""
-    settings = result["settings"]
-    sizes = settings["shard_bytes_per_image"]
+    """The table of paths, and what was tried for each."""
+    settings, medians = result["settings"], result["medians"]
+    filters = {row.title: row.filter_name for row in ROWS}
     rows = [
         [
-            f"{name}, {images} ({sizes[images] / 1000:.0f} kB)",
+            title,
             tell(speed, 0),
-            tell(told["ours_over_it"][name]) if name != OURS else "",
+            tell(medians["over_base"][title]),
+            f"{result['pixel_error'][title]:.3f}",
+            f"{filters[title]}",
         ]
-        for images, told in result["medians"].items()
-        for name, speed in told["images_per_cpu_second"].items()
+        for title, speed in medians["images_per_cpu_second"].items()
     ]
+    ahead = "; ".join(f"{title} {tell(ratio)}" for title, ratio in medians["over_fastest_peer"].items())
+    missing = "".join(
+        f"- **{title}** is not in the table: {reason}\n" for title, reason in result["out"].items()
+    )
+    versions = {name: number for held in result["versions"].values() for name, number in held.items()}
+    header = ["path", "images per CPU second", f"over {BASE}", "pixel error, of 255", "filter"]
     return f"""## Reading, decoding and cropping
 
-{table(["loader, photographs", "images per CPU second", "this loader's speed over it, paired"], rows)}
+{table(header, rows)}
 
-How: {settings["images"]} made-up photographs with a short edge of about {settings["side"]} px in
-{settings["shards"]} shards; one pass per repeat, {settings["repeats"]} repeats in turn, to uint8 micro-batches of
-{settings["micro_batch"]} at 224 px (RandomResizedCrop, antialiased bicubic, flip). Grain is noise that brings the JPEGs
-to the size of ImageNet-1K's, about 110 kB, and so to more decoding per image. CPU seconds are those of all threads of
-the process. This loader runs as it trains: with its checksums and its exactly-once order, one background thread,
-`processes=0`. In the third row of each set webdataset reads, and this loader's functions decode and resize: the
-rest is the price of reading, order and checks.
+Over the fastest peer, {medians["fastest_peer"]}, round by round: {ahead}.
+Peers' versions: {", ".join(f"{name} {number}" for name, number in sorted(versions.items()))}.
+{missing}
+How: {settings["images"]} made-up photographs of {settings["mean_width"]:.0f} x {settings["mean_height"]:.0f} px and
+{settings["mean_kilobytes"]:.0f} kB on average (JPEG quality 91 to 95, three in four 4:2:0), in {settings["shards"]}
+shards or each peer's own format made of the same JPEGs, to uint8 batches of {settings["batch"]} at 224 px
+(RandomResizedCrop, flip). Every path has a process of its own on one core, with one thread to compute with, and stays
+open. One unmeasured pass over all images each, then {settings["repeats"]} rounds in which every path makes one pass;
+the order of the paths alternates. A pass counts the user and system seconds of all threads, from a quiet process to a
+quiet process: what is decoded ahead is paid for. Ratios are taken round by round; numbers are medians (lowest to
+highest). This loader runs as it trains: with its checksums, its exactly-once order and `processes=0`.
 
-Not shown: disks and networks (all shards are in the page cache), several processes, and ImageNet itself."""
+Pixel error: mean absolute difference from Pillow's decode, crop and resize on the same boxes with the same filter,
+one box in every eighth picture. FFCV takes no boxes and averages areas: its reference is the largest centred square of
+the original JPEG (which FFCV has encoded anew), decoded by Pillow and averaged by exact areas, which Pillow cannot.
+
+What was tried, per peer:
+
+{TRIED}
+
+Not shown: disks and networks (all is in the page cache), several processes, GPUs, and ImageNet itself."""

@@ -1,0 +1,54 @@
+"""The harness measures what it says: work behind the last batch is charged, and the reference averages areas."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BUSY = 0.4
+"""Seconds of CPU, in whole ticks even on a slow machine."""
+
+
+def burn() -> None:
+    until = time.thread_time() + BUSY
+    while time.thread_time() < until:
+        pass
+
+
+class WorksBehind:
+    """A path whose thread and whose child process go on after the last batch."""
+
+    def epoch(self) -> Iterator[torch.Tensor]:
+        burner = f"import time\nwhile time.process_time() < {BUSY}: pass\ninput()"
+        self.child = subprocess.Popen([sys.executable, "-c", burner], stdin=subprocess.PIPE)
+        threading.Thread(target=burn).start()
+        yield torch.zeros(4, 3, 224, 224, dtype=torch.uint8)
+
+
+def test_a_pass_pays_for_what_is_done_behind_its_last_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from paths.child import epoch
+
+    path = WorksBehind()
+    measured = epoch(path)
+    path.child.communicate(b"\n")
+    assert measured["images"] == 4
+    assert measured["cpu"] >= 2 * BUSY - 0.02
+
+
+def test_area_reference_is_the_mean_of_whole_blocks_and_keeps_light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from pixels import area_average
+
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (448, 672, 3))
+    wanted = blocks.reshape(224, 2, 224, 3, 3).mean(axis=(1, 3))
+    assert np.abs(area_average(blocks) - wanted).max() <= 0.5
+    assert (area_average(np.full((301, 233, 3), 77)) == 77).all()
