@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from data_shards.auto_augment import augmented
 from data_shards.order import AUGMENTATION, philox
 from data_shards.splice import Box
 from data_shards.view import View
@@ -56,28 +57,29 @@ def _centre_box(width: int, height: int) -> Box:
 def train_image(pixels: torch.Tensor, view: View, rng: np.random.Generator) -> torch.Tensor:
     """uint8 [3, H, W] -> uint8 [3, S, S]: a random crop, resized, perhaps mirrored."""
     (top, left, height, width), flip = crop_box(pixels.shape[2], pixels.shape[1], view, rng)
-    return finish(pixels[:, top : top + height, left : left + width], flip, view)
+    return finish(pixels[:, top : top + height, left : left + width], flip, view, rng)
 
 
-def finish(crop: torch.Tensor, flip: bool, view: View) -> torch.Tensor:
+def finish(crop: torch.Tensor, flip: bool, view: View, rng: np.random.Generator) -> torch.Tensor:
     """uint8 [3, h, w] -> uint8 [3, S, S]: what is done to a training crop's pixels."""
-    resized = _resize(crop, view.image_size, view.image_size)
-    return resized.flip(-1) if flip else resized
+    resized = _resize(crop, view.image_size, view.image_size, view)
+    return augmented(resized.flip(-1) if flip else resized, view, rng)
 
 
 def eval_image(pixels: torch.Tensor, view: View) -> torch.Tensor:
     """uint8 [3, H, W] -> uint8 [3, S, S]: short edge to S / eval_crop, then the centre; 1.0 squashes all."""
     size = view.image_size
     if view.eval_crop == 1.0:
-        return _resize(pixels, size, size)
+        return _resize(pixels, size, size, view)
     _, height, width = pixels.shape
     edge = int(size / view.eval_crop)
     short = min(height, width)
-    resized = _resize(pixels, int(edge * height / short), int(edge * width / short))
+    resized = _resize(pixels, int(edge * height / short), int(edge * width / short), view)
     top, left = (round((side - size) / 2) for side in resized.shape[1:])
     return resized[:, top : top + size, left : left + size]
 
 
-def _resize(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Antialiased bicubic on uint8: 4.6 x as fast as Pillow's, and equal within 0.04 of 255 on average."""
-    return F.interpolate(image[None], (height, width), mode="bicubic", antialias=True, align_corners=False)[0]
+def _resize(image: torch.Tensor, height: int, width: int, view: View) -> torch.Tensor:
+    """Antialiased, on uint8: 4.6 x as fast as Pillow's, and equal within 0.04 of 255 on average."""
+    mode = view.interpolation
+    return F.interpolate(image[None], (height, width), mode=mode, antialias=True, align_corners=False)[0]

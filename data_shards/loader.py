@@ -160,7 +160,7 @@ def _train_image(sample: Sample, view: View, rng: np.random.Generator) -> torch.
     if not len(sample.lengths):
         return train_image(decode(sample.image), view, rng)
     box, flip = crop_box(sample.width, sample.height, view, rng)
-    return finish(decode_region(sample.image, sample.lengths, box), flip, view)
+    return finish(decode_region(sample.image, sample.lengths, box), flip, view, rng)
 
 
 def _undecodable(

@@ -17,7 +17,7 @@ def _cbam(name: str, model: str, error: float) -> Recipe:
         summary="ImageNet-1K at 224 px, SGD, 100 epochs, crops and flips only",
         source="Jongchan/attention-module train_imagenet.py and README (lr 0.1, batch 256, weight decay 1e-4)",
         model=named_specs()[model],
-        view=View(image_size=224),
+        view=View(image_size=224, interpolation="bilinear"),
         epochs=100,
         global_batch=256,
         optimizer=Optimizer(

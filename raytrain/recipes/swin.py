@@ -2,8 +2,9 @@
 
     raytrain train swin_b_22k --data s3://bucket/imagenet-22k --out /shared/runs/b22k --fleet h200x8
 
-Global batches are those of get_started.md. Published top-1 is the README's. Two parts of that repository's
-augmentation, RandAugment and colour jitter, are not in these recipes yet: their results are not claimed.
+Global batches are those of get_started.md. Published top-1 is the README's. AUG.AUTO_AUGMENT is
+rand-m9-mstd0.5-inc1; AUG.COLOR_JITTER 0.4 has no effect there, since timm leaves it out where it auto-augments
+(timm/data/transforms_factory.py).
 """
 
 from data_shards.view import View
@@ -26,7 +27,7 @@ def _pretrain(name: str, model: SwinSpec) -> Recipe:
         summary="ImageNet-22K at 224 px, 90 epochs",
         source=f"{CONFIGS}: *_22k.yaml",
         model=model,
-        view=View(image_size=224),
+        view=View(image_size=224, auto_augment="rand"),
         epochs=90,
         global_batch=4096,
         optimizer=Optimizer(lr=1.25e-4, weight_decay=0.05),
@@ -42,7 +43,7 @@ def _finetune(name: str, model: SwinSpec, size: int, top1: float) -> Recipe:
         summary=f"ImageNet-1K at {size} px from a 22K checkpoint (--init), 30 epochs",
         source=f"{CONFIGS}: *_22kto1k_finetune.yaml",
         model=model,
-        view=View(image_size=size, eval_crop=0.875 if size == 224 else 1.0),
+        view=View(image_size=size, eval_crop=0.875 if size == 224 else 1.0, auto_augment="rand"),
         epochs=30,
         global_batch=1024,
         optimizer=Optimizer(lr=2e-5, weight_decay=1e-8),
@@ -58,7 +59,7 @@ def _scratch(name: str, model: SwinSpec, top1: float) -> Recipe:
         summary="ImageNet-1K at 224 px from scratch, 300 epochs",
         source=f"{CONFIGS}: *_patch4_window7_224.yaml",
         model=model,
-        view=View(image_size=224),
+        view=View(image_size=224, auto_augment="rand"),
         epochs=300,
         global_batch=1024,
         optimizer=Optimizer(lr=5e-4, weight_decay=0.05),

@@ -29,7 +29,7 @@ from data_shards.shardset import Packing, Shard, ShardSet, Split, load_shardset
 from data_shards.store import open_store
 from data_shards.view import View
 
-VIEW = View(image_size=16)
+VIEW = View(image_size=16, auto_augment="rand")
 COUNTS = {"train": (23, 17, 20, 5), "val": (11, 0, 8)}
 TRAIN = sum(COUNTS["train"])
 

@@ -24,7 +24,7 @@ needs_jpegtran = pytest.mark.skipif(
     shutil.which("jpegtran") is None, reason="jpegtran (Debian: libjpeg-turbo-progs) is not on PATH"
 )
 
-VIEW = View(image_size=48, min_area=0.05)
+VIEW = View(image_size=48, min_area=0.05, auto_augment="rand")
 IMAGES = 24
 
 

@@ -85,6 +85,13 @@ def test_swin_recipes_are_microsofts(name: str) -> None:
         1e-8,
         5,
     )
+    view = found.view  # AUG.AUTO_AUGMENT rand-m9-mstd0.5-inc1, DATA.INTERPOLATION
+    assert (view.auto_augment, view.magnitude, view.color_jitter, view.interpolation) == (
+        "rand",
+        9,
+        0,
+        "bicubic",
+    )
     moving = found.regularization
     assert (moving.label_smoothing, moving.mixup, moving.cutmix, moving.random_erasing) == (
         0.1,
@@ -111,6 +118,12 @@ def test_cbam_recipes_are_the_repositorys(depth: int, error: float) -> None:
     assert (optimizer.weight_decay, optimizer.decay_all, optimizer.clip_norm) == (1e-4, True, None)
     assert (found.global_batch, found.epochs) == (256, 100)
     assert (moving.label_smoothing, moving.mixup, moving.cutmix, moving.random_erasing) == (0, 0, 0, 0)
+    # transforms.RandomSizedCrop, Scale and flips, all with torchvision's bilinear default
+    assert (found.view.interpolation, found.view.auto_augment, found.view.color_jitter) == (
+        "bilinear",
+        "none",
+        0,
+    )
     assert isinstance(model, ResNetSpec)
     assert (model.attention, model.groups, model.width_per_group, model.reduction) == ("cbam", 32, 4, 16)
     assert sum(model.depths) * 3 + 2 == depth
