@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from data_shards.errors import DataUsageError
+from data_shards.errors import DataError, DataUsageError
 from data_shards.pool import OnDone
 from data_shards.shardset import Choices, Value
 from data_shards.sources.base import Found, Listing, Source, digest_of, is_image, make_items, name_of
@@ -41,7 +41,10 @@ def read_source(inputs: Inputs, chosen: Choices, on_listed: OnDone) -> Source:
     for classes without images and images without class.
     """
     reader = _Reader(inputs, on_listed)
-    listing = reader.listing()
+    try:
+        listing = reader.listing()
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from None
     classes = keep_classes(listing, reader.classes, chosen.min_per_class)
     splits = {split: make_items(listed, classes) for split, listed in listing.items()}
     splits = hold_out(splits, chosen, classes)

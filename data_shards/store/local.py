@@ -75,7 +75,8 @@ class LocalStore:
         path = self._path(key)
         for draft in path.parent.glob(f".{path.name}.*.tmp"):
             draft.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(*ABSENT):
+            path.unlink()
         if path.parent != self.root:
             with contextlib.suppress(OSError):  # not empty, or gone
                 path.parent.rmdir()

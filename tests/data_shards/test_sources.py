@@ -154,3 +154,9 @@ def test_a_folder_and_tars_side_by_side_must_be_told_apart(classes: Path) -> Non
     with pytest.raises(DataUsageError, match="--kind folder or --kind webdataset"):
         read(classes)
     assert read(classes, kind="folder").images == 16
+
+
+def test_a_link_to_nothing_is_named(classes: Path) -> None:
+    (classes / "a" / "gone.jpg").symlink_to(classes / "nowhere")
+    with pytest.raises(DataError, match=r"cannot read .*a/gone\.jpg: No such file"):
+        read(classes)
