@@ -1,6 +1,7 @@
 """Many jobs as tasks of a Ray cluster: what pool.py does with the processes of one machine."""
 
 import os
+import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from data_shards.errors import DataError, DataUsageError
 from data_shards.pool import Job, Result
+
+KNOCK = 10.0
+"""Seconds for the cluster's first answer."""
 
 
 def run_tasks(
@@ -53,8 +57,9 @@ def _connected(address: str) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "120")
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError) as error:
+    except (ConnectionError, OSError, ValueError) as error:
         raise DataUsageError(
             f"no Ray cluster answers at {address}: {error}. Start one, or leave --address away"
         ) from None
@@ -62,3 +67,10 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError where nothing listens; Ray itself tries for more than ten minutes before it says so."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=KNOCK).close()

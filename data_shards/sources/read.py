@@ -84,6 +84,10 @@ class _Reader:
             raise DataUsageError(
                 f"{places[0]} holds no images to train on, only {', '.join(listing) or 'nothing'}"
             )
+        if self.inputs.val_labels and not self.inputs.val:
+            raise DataUsageError(
+                f"--val-labels {self.inputs.val_labels} labels what --val holds: give --val too"
+            )
         if self.inputs.val is not None:
             if "val" in listing:
                 raise DataUsageError(f"--val {self.inputs.val}: {places[0]} has a val split already")

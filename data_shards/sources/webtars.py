@@ -110,7 +110,10 @@ def _label(path: Path, key: str, sample: dict[str, Member]) -> object:
     if "cls" in sample:
         return _text(path, sample["cls"]).strip()
     if "json" not in sample:
-        raise DataError(f"sample {key!r} of {path} has no label: no .cls and no .json")
+        raise DataError(
+            f"sample {key!r} of {path} has no label: no .cls and no .json. If these are validation images, give "
+            "them by --val with --val-labels"
+        )
     try:
         said = json.loads(_text(path, sample["json"]))
     except (ValueError, RecursionError):

@@ -244,6 +244,10 @@ def test_labels_and_images_that_do_not_fit(tmp_path: Path) -> None:
         read(train, val=val, val_labels=write_kit(tmp_path, truth=TRUTH + b"77\n"))
     with pytest.raises(DataUsageError, match="does not say what its images show: give --val-labels"):
         read(train, val=val)
+    with pytest.raises(DataUsageError, match="labels what --val holds: give --val too"):
+        read(train, val_labels=write_kit(tmp_path))
+    with pytest.raises(DataError, match=r"no label: .* give them by --val with --val-labels"):
+        read(val)
     with pytest.raises(DataError, match="val has 1 classes that train has not, n00000003"):
         read(
             write_layout(LAYOUTS[0], pictures([CAT, DOG]), tmp_path), val=val, val_labels=write_kit(tmp_path)

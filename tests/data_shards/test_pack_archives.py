@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,18 @@ def test_odd_files_of_an_archive(tmp_path: Path) -> None:
     raw = (tmp_path / TRAIN).read_bytes()
     places = {line["file"].split(": ")[1].split(",")[0]: line for line in lines}
     assert sorted(places) == [f"{CAT}/cut", f"{CAT}/page", f"{CAT}/zero"]
+    # the rest as in the archive: rotated by EXIF and gray unchanged, CMYK and PNG as JPEG in RGB
+    found = {}
+    for shard in (tmp_path / "out" / "shards").glob("*.tar"):
+        with tarfile.open(shard) as packed:
+            found |= {m.name: packed.extractfile(m).read() for m in packed if m.name.endswith("jpg")}
+    originals = dict(list(drawn[CAT].items())[:4])
+    for number, (name, original) in enumerate(originals.items()):
+        jpeg = found[f"{CAT}/{name.split('.')[0]}.jpg"]
+        assert (jpeg == original) == (number in (1, 2))
+        with Image.open(io.BytesIO(jpeg)) as image:
+            assert (image.format, image.size) == ("JPEG", (20, 16))
+            assert image.mode == ("L" if number == 2 else "RGB")
     at = int(places[f"{CAT}/page"]["file"].rpartition(" ")[2])
     assert raw[at : at + 16] == b"<html>404</html>"
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -96,3 +97,15 @@ def test_what_a_task_finds_wrong_is_said_as_by_a_process(
     assert done.returncode == 1
     assert "cannot write" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_cluster_is_said_at_once(environment: dict[str, str], tmp_path: Path) -> None:
+    train = write_layout("ILSVRC2012_img_train.tar", pictures([CAT]), tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        nobody = f"127.0.0.1:{held.getsockname()[1]}"
+    done = subprocess.run(
+        command(train, tmp_path / "out", nobody), env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"no Ray cluster answers at {nobody}: " in done.stderr
+    assert done.stderr.count("\n") <= 3
