@@ -5,7 +5,8 @@ number of ranks that divides the batch sees the same global batches. Images leav
 erasing and mixing belong on the accelerator, and a quarter of the bytes has to go there.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from data_shards.ahead import Ahead, check_room, streams_read
 from data_shards.augment import crop_box, eval_image, finish, sample_rng, train_image
 from data_shards.decode import UndecodableError, decode, decode_region
 from data_shards.errors import DataError, DataUsageError
@@ -74,6 +76,11 @@ class Ordered(Protocol):
     seed: int
     counts: tuple[int, ...]
 
+    @property
+    def span(self) -> int:
+        """Slots that are read from the same shards, about: how far to fetch ahead."""
+        ...
+
     def locate(self, slots: Ints) -> tuple[Ints, Ints]:
         """(shard, row within the shard) of every slot."""
         ...
@@ -88,6 +95,10 @@ class Reads(Protocol):
 
     def read(self, shard: int, row: int) -> Sample:
         """An encoded image and its label."""
+        ...
+
+    def bring(self, shard: int, older_than: float, wanted: Callable[[], bool]) -> None:
+        """Have the shard's files at hand before they are read."""
         ...
 
     def key(self, shard: int, row: int) -> str:
@@ -204,9 +215,14 @@ def train_batches(
     chosen = shardset.split(split)
     if chosen.samples == 0:
         raise DataUsageError(f"split '{split}' has no samples to train on")
+    _check_division(global_batch, micro_batch, world)
+    order = Order([shard.samples for shard in chosen.shards], seed)
+    streams = streams_read(order, global_batch, rank, world, samples_seen)
+    reader = Reader(url, chosen, cache, order.open_shards(streams))
+    check_room([reader])
     return endless(
-        Reader(url, chosen, cache),
-        Order([shard.samples for shard in chosen.shards], seed),
+        reader,
+        order,
         view=view,
         global_batch=global_batch,
         micro_batch=micro_batch,
@@ -238,7 +254,18 @@ def endless(
         for first in count(samples_seen, global_batch)
         for slots in order.share(first, global_batch, rank, world).reshape(-1, micro_batch)
     )
-    return prefetch(_Training(reader, order, view), shares, processes, remote=remote)
+    source = _Training(reader, order, view)
+    if not remote:
+        return prefetch(source, shares, processes, remote=False)
+    ahead = Ahead(deepcopy(reader), deepcopy(order), global_batch, rank, world, samples_seen)
+    return _fetched_ahead(source, shares, processes, ahead)
+
+
+def _fetched_ahead(
+    source: _Training, shares: Iterator[Ints], processes: int, ahead: Ahead
+) -> Generator[Batch]:
+    with ahead:
+        yield from prefetch(source, ahead.watch(shares), processes, remote=True)
 
 
 def eval_batches(

@@ -1,6 +1,6 @@
 """Batches of several sets mixed by weight: the same promises as of one (`loader.py`), and one state, n."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_shards.ahead import check_room
 from data_shards.errors import DataUsageError
 from data_shards.loader import Batch, endless
 from data_shards.mixing import MixedOrder, merge_classes
@@ -46,6 +47,11 @@ class MixedReader:
         number, own = self._place(shard)
         sample = self._readers[number].read(own, row)
         return sample._replace(label=int(self._labels[number][sample.label]))
+
+    def bring(self, shard: int, older_than: float, wanted: Callable[[], bool]) -> None:
+        """Have the shard's files in the cache, if they are not read in place."""
+        number, own = self._place(shard)
+        self._readers[number].bring(own, older_than, wanted)
 
     def key(self, shard: int, row: int) -> str:
         """The key of a sample in its tar."""
@@ -86,11 +92,16 @@ def mixed_batches(
         if split.samples == 0:
             raise DataUsageError(f"split '{part.split}' of {part.url} has no samples to train on")
     _, labels = merge_classes([part.shardset.classes for part in parts])
-    readers = [Reader(part.url, split, cache) for part, split in zip(parts, chosen, strict=True)]
     counts = [[shard.samples for shard in split.shards] for split in chosen]
+    order = MixedOrder(counts, [part.weight for part in parts], seed)
+    readers = [
+        Reader(part.url, split, cache, own.open_shards(own.shape.streams))
+        for part, split, own in zip(parts, chosen, order.orders, strict=True)
+    ]
+    check_room(readers)
     return endless(
         MixedReader(readers, labels),
-        MixedOrder(counts, [part.weight for part in parts], seed),
+        order,
         view=view,
         global_batch=global_batch,
         micro_batch=micro_batch,

@@ -74,12 +74,18 @@ class MixedOrder:
         """`counts[i]` are the samples of set i's shards. The first set's order is the one it would have alone."""
         self._mix = Mix(weights)
         seeds = [seed, *(int(philox(seed, SETS, n).random_raw()) for n in range(1, len(counts)))]
-        self._orders = [Order(shards, own) for shards, own in zip(counts, seeds, strict=True)]
+        self.orders = [Order(shards, own) for shards, own in zip(counts, seeds, strict=True)]
         self.seed = seed
         self.counts = tuple(samples for shards in counts for samples in shards)
         self.samples = sum(self.counts)
         self._shards_before = np.cumsum([0, *map(len, counts)])
-        self._streams_before = np.cumsum([0, *(order.shape.streams for order in self._orders)])
+        self._streams_before = np.cumsum([0, *(order.shape.streams for order in self.orders)])
+
+    @property
+    def span(self) -> int:
+        """Slots in which the slowest set reads a block."""
+        turns = self._mix.turns
+        return max(order.span * sum(turns) // own for order, own in zip(self.orders, turns, strict=True))
 
     def locate(self, slots: Ints) -> tuple[Ints, Ints]:
         """(shard, row within the shard) of every slot."""
@@ -87,7 +93,7 @@ class MixedOrder:
         sets, draws = self._mix.draw(slots)
         for number in np.unique(sets).tolist():
             here = sets == number
-            shards[here], rows[here] = self._orders[number].locate(draws[here])
+            shards[here], rows[here] = self.orders[number].locate(draws[here])
             shards[here] += self._shards_before[number]
         return shards, rows
 
@@ -97,7 +103,7 @@ class MixedOrder:
         sets, draws = self._mix.draw(slots)
         for number in np.unique(sets).tolist():
             here = sets == number
-            streams[here] = self._orders[number].stream(draws[here]) + self._streams_before[number]
+            streams[here] = self.orders[number].stream(draws[here]) + self._streams_before[number]
         return streams
 
     def share(self, first: int, count: int, rank: int, world: int) -> Ints:

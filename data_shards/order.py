@@ -113,6 +113,18 @@ class Order:
         """
         return share_by_stream(self.stream, first, count, rank, world)
 
+    @property
+    def span(self) -> int:
+        """Slots of a block of all streams: what is read together, but for an epoch's end."""
+        return min(self.shape.streams * self.shape.block, self.samples)
+
+    def open_shards(self, streams: int) -> int:
+        """How many shards hold the samples that so many streams mix at a time, at most."""
+        smallest_first = np.cumsum(np.sort(self.counts))
+        block = min(self.shape.block, self.samples)
+        within = int(np.searchsorted(smallest_first, block)) + 1
+        return min(len(self.counts), streams * (within + 1))  # a block may begin and end amid a shard
+
     def _locate(self, epoch: int, slots: Ints) -> tuple[Ints, Ints]:
         position, stream = np.divmod(slots, self.shape.streams)
         block, offset = np.divmod(position, self.shape.block)

@@ -1,8 +1,8 @@
 """One sample is one read: the index says where it is, a checksum says that it still is what was packed."""
 
-import hashlib
 import mmap
 import tarfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_shards.cache import Cache
+from data_shards.cache import Cache, DamagedError, check_digest
+from data_shards.cache_room import NoRoomError
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD, TAR_BLOCK, Index, decode_index
 from data_shards.order import Ints, Rows
@@ -18,8 +19,15 @@ from data_shards.segments import WHOLE, Lengths, Segments
 from data_shards.shardset import Shard, ShardSet, Split
 from data_shards.store import open_store
 
-OPEN_SHARDS = 2048
-"""Shards kept open: the widest default order mixes 256 streams x 4 shards, twice that at a block's edge."""
+OPEN_SHARDS = 4
+"""Shards kept open by who reads one after the other; who mixes more at a time (`Order.open_shards`) says so."""
+
+ROOM_TRIES, ROOM_WAIT = 120, 0.5
+"""Where the cache is full: how often to look again for room, and the seconds in between. At a block's edge the
+workers of a node let go of the old shards one after the other."""
+
+File = tuple[str, int, str]
+"""(key, bytes, sha256) of a file that the manifest names."""
 
 
 class Sample(NamedTuple):
@@ -41,19 +49,31 @@ class _Open(NamedTuple):
 class Reader:
     """Reads samples of one split. Opens shards as they are needed; picklable while none is open."""
 
-    def __init__(self, url: str, split: Split, cache: Path | None = None) -> None:
-        """`cache` is the folder for shards that come from S3."""
+    def __init__(
+        self, url: str, split: Split, cache: Path | None = None, open_shards: int = OPEN_SHARDS
+    ) -> None:
+        """`cache` is the folder for shards that come from S3. The least recently read of the open ones is closed."""
         self.split = split
+        self.cache = Cache(url, cache)
+        self.open_shards = open_shards
         self._url = url
-        self._cache = Cache(url, cache)
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _Open] = {}  # the last one read is the last one here
 
     def read(self, shard: int, row: int) -> Sample:
         """Sample `row` of shard number `shard` of the split. DataError if it was damaged since packing."""
-        records, tar, segments = self._opened(shard)
-        image = _checked(tar, 0, records[row], f"{self._url}/{self.split.shards[shard].tar_key}")
-        *_, label, width, height = records[row].item()
-        return Sample(image, label, width, height, segments.of(row) if segments else WHOLE)
+        try:
+            return self._sample(self._opened(shard), shard, row)
+        except DamagedError:  # its file may have rotted in the cache, and S3 may still have the right one
+            if not self.cache.mended(*files_of(self.split.shards[shard])[0]):
+                raise
+        del self._open[shard]
+        return self._sample(self._opened(shard), shard, row)
+
+    def bring(self, shard: int, older_than: float, wanted: Callable[[], bool]) -> None:
+        """Have the shard's files in the cache, if they are not read in place. Raises as `Cache.fetch` does."""
+        for file in files_of(self.split.shards[shard]) if self.cache.remote else ():
+            if not self.cache.has(*file):
+                self.cache.fetch(*file, older_than, wanted)
 
     def key(self, shard: int, row: int) -> str:
         """The key of a sample: its name in the tar. DataError if that is damaged."""
@@ -66,25 +86,43 @@ class Reader:
         return self.split.shards[shard].name
 
     def _opened(self, number: int) -> _Open:
-        if number not in self._open:
-            if len(self._open) >= OPEN_SHARDS:
+        opened = self._open.pop(number, None)
+        if opened is None:
+            if len(self._open) >= self.open_shards:
                 del self._open[next(iter(self._open))]
-            self._open[number] = self._map(self.split.shards[number])
-        return self._open[number]
+            opened = self._map(self.split.shards[number])
+        self._open[number] = opened
+        return opened
+
+    def _sample(self, opened: _Open, shard: int, row: int) -> Sample:
+        records, tar, segments = opened
+        image = _checked(tar, 0, records[row], f"{self._url}/{self.split.shards[shard].tar_key}")
+        *_, label, width, height = records[row].item()
+        return Sample(image, label, width, height, segments.of(row) if segments else WHOLE)
 
     def _map(self, shard: Shard) -> _Open:
-        idx = self._cache.path(shard.index_key, shard.samples * RECORD.itemsize, shard.index_sha256)
-        index = _verified_index(idx.read_bytes(), shard, self._url)
-        tar = self._cache.path(shard.tar_key, shard.bytes, shard.sha256)
-        return _Open(index, _mapped(tar), self._segments(shard))
+        """Open a shard. Where the cache is full of files in use, ours are let go, and others may let go of theirs."""
+        for _ in range(ROOM_TRIES):
+            try:
+                return self._mapped(*files_of(shard))
+            except NoRoomError:
+                self._open.clear()
+                time.sleep(ROOM_WAIT)
+        return self._mapped(*files_of(shard))
 
-    def _segments(self, shard: Shard) -> Segments | None:
-        if shard.segments is None:
-            return None
-        path = self._cache.path(shard.segments_key, shard.segments.bytes, shard.segments.sha256)
-        raw = _mapped(path)
-        _check_digest(raw, shard.segments.sha256, f"{self._url}/{shard.segments_key}")
-        return Segments(raw, shard.samples)
+    def _mapped(self, tar: File, index: File, segments: File | None = None) -> _Open:
+        records = decode_index(self.cache.read(*index))
+        lengths = Segments(self.cache.map(*segments, check=True), len(records)) if segments else None
+        return _Open(records, self.cache.map(*tar, check=False), lengths)
+
+
+def files_of(shard: Shard) -> tuple[File, ...]:
+    """The files that reading a shard takes: its tar, its index and, where it has them, its segment lengths."""
+    tar = (shard.tar_key, shard.bytes, shard.sha256)
+    index = (shard.index_key, shard.samples * RECORD.itemsize, shard.index_sha256)
+    if shard.segments is None:
+        return tar, index
+    return tar, index, (shard.segments_key, shard.segments.bytes, shard.segments.sha256)
 
 
 def read_pictures(url: str, shard: Shard, choose: Callable[[Index], Ints]) -> Iterator[tuple[bytes, int]]:
@@ -135,28 +173,8 @@ def _key(header: bytes, name: str) -> str:
 
 def _verified_index(raw: bytes, shard: Shard, url: str) -> Index:
     """The records, if `raw` is what the manifest says."""
-    _check_digest(raw, shard.index_sha256, f"{url}/{shard.index_key}")
+    check_digest(raw, shard.index_sha256, f"{url}/{shard.index_key}")
     return decode_index(raw)
-
-
-def _check_digest(raw: bytes | mmap.mmap, sha256: str, name: str) -> None:
-    digest = hashlib.sha256(raw).hexdigest()
-    if digest != sha256:
-        raise DataError(
-            f"{name} is damaged: its sha256 is {digest} and the manifest says {sha256}. "
-            "`raytrain data verify` lists all such files"
-        )
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise DataError(
-            f"cannot map {path}: {error.strerror}. A reader maps the files of up to {OPEN_SHARDS} shards: "
-            "raise the limit of open files (`ulimit -n`) if there are too many"
-        ) from error
 
 
 def _checked(source: mmap.mmap | bytes, base: int, record: np.void, name: str) -> bytes:
@@ -166,7 +184,7 @@ def _checked(source: mmap.mmap | bytes, base: int, record: np.void, name: str) -
     image = source[start - base : start - base + size]
     crc32 = zlib.crc32(image)
     if crc32 != packed:
-        raise DataError(
+        raise DamagedError(
             f"{name} is damaged at byte {start}: the image there has crc32 {crc32:08x} and the index says "
             f"{packed:08x}. `raytrain data verify` lists all damaged shards; pack them again"
         )

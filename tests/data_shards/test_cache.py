@@ -3,14 +3,11 @@
 import hashlib
 import subprocess
 import sys
-import threading
-import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from data_shards import cache as cache_module
+from data_shards import fetch
 from data_shards.cache import Cache, default_cache
 from data_shards.errors import DataError, DataUsageError
 from data_shards.store import open_store
@@ -31,38 +28,14 @@ print(Cache(sys.argv[1], Path(sys.argv[2])).path(sys.argv[3], int(sys.argv[4]), 
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+    return sorted(path.name for path in folder.iterdir() if path.name != "room")
 
 
 @pytest.fixture
-def counted(s3_endpoint, s3_url, monkeypatch):
-    """The paths of all GETs that reach S3, through a forwarder in front of it."""
-    seen = []
-
-    class Forwarder(BaseHTTPRequestHandler):
-        def do_GET(self):
-            seen.append(self.path)
-            onward = urllib.request.Request(s3_endpoint + self.path, headers=dict(self.headers))
-            with urllib.request.urlopen(onward) as answer:
-                body = answer.read()
-                self.send_response(answer.status)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Content-Range", answer.headers["Content-Range"])
-                self.end_headers()
-                self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Forwarder)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+def counted(faulty, s3_url):
+    """The GETs that reach S3, which has CONTENT under KEY."""
     open_store(s3_url).write(KEY, CONTENT)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    yield seen
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return faulty(lambda *_: None)
 
 
 def test_a_local_file_is_read_in_place(tmp_path):
@@ -95,7 +68,7 @@ def test_two_processes_make_one_get(counted, s3_url, tmp_path):
             process.stdin.write("go\n")
             process.stdin.flush()
         paths = {process.communicate()[0].strip() for process in (one, two)}
-    assert len(counted) == 1
+    assert len(counted.gets) == 1
     assert Path(paths.pop()).read_bytes() == CONTENT
     assert not paths
 
@@ -103,7 +76,7 @@ def test_two_processes_make_one_get(counted, s3_url, tmp_path):
 def test_a_second_reader_makes_no_get(counted, s3_url, tmp_path):
     first = Cache(s3_url, tmp_path).path(KEY, len(CONTENT), DIGEST)
     assert Cache(s3_url, tmp_path).path(KEY, len(CONTENT), DIGEST) == first
-    assert len(counted) == 1
+    assert len(counted.gets) == 1
 
 
 def test_two_versions_of_a_key_and_two_sets_do_not_meet(s3_url, tmp_path):
@@ -131,10 +104,10 @@ def test_a_flipped_bit_is_refused_and_leaves_nothing(s3_url, tmp_path):
 
 @pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 799, 800, 801, 10_240])
 def test_ranges_put_together_are_the_object(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(cache_module, "RANGE", 100)
+    monkeypatch.setattr(fetch, "RANGE", 100)
     store = open_store(str(tmp_path))
     store.write(KEY, CONTENT[:size])
-    assert b"".join(cache_module._ranges(store, KEY, size)) == CONTENT[:size]
+    assert b"".join(fetch.ranges(store, KEY, size)) == CONTENT[:size]
 
 
 def test_what_an_earlier_process_left_half_done_is_replaced(s3_url, tmp_path):

@@ -344,5 +344,5 @@ def test_a_set_that_was_really_packed_is_delivered_whole(packed):
 def test_s3_gives_the_same_batches_through_the_cache(tiny, s3_url, tmp_path):
     remote = {"url": s3_url, "shardset": pack(s3_url)}
     assert digest(take(training(remote, cache=tmp_path), 40)) == digest(take(training(tiny), 40))
-    assert len([path for path in tmp_path.iterdir() if path.suffix == ""]) == 8  # 4 shards, 4 indexes
+    assert len([path for path in tmp_path.iterdir() if path.name != "room"]) == 8  # 4 shards, 4 indexes
     assert read_jpeg(**remote, split="val", index=12) == jpeg(12)
