@@ -1,12 +1,15 @@
 """Connecting to Ray: a running cluster, or one on this machine for the time of a command."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 
 from cluster.errors import REFUSED, ClusterError, ClusterUsageError
+
+ANSWER_SECONDS = 10
 
 
 @contextmanager
@@ -20,6 +23,7 @@ def connected(address: str | None, environment: dict[str, str]) -> Iterator[None
         yield
         return
     target = address or os.environ.get("RAY_ADDRESS") or "local"
+    _refuse_silence(target)
     os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "120")
     os.environ.update(environment)  # Ray Train hands the driver's own RAY_TRAIN_* settings to its controller
     try:
@@ -47,6 +51,19 @@ def connected(address: str | None, environment: dict[str, str]) -> Iterator[None
         ray.shutdown()
 
 
+def _refuse_silence(target: str) -> None:
+    """Ray itself tries a host that does not answer for minutes."""
+    host, colon, port = target.rpartition(":")
+    if not (colon and port.isdecimal()) or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {target}: {error.strerror or error}. Start one, or leave --address away"
+        ) from None
+
+
 def check_room(workers: int, cpus: int, gpu: bool) -> None:
     """Refuse at once what the cluster can never hold; Ray alone would wait for ever. Raises ClusterError."""
     fits = room(cpus, gpu)
@@ -55,9 +72,10 @@ def check_room(workers: int, cpus: int, gpu: bool) -> None:
     nodes = _nodes()
     have = ", ".join(f"{node.get('CPU', 0):g} CPU + {node.get('GPU', 0):g} GPU" for node in nodes)
     need = f"{cpus} CPU" + (" + 1 GPU" if gpu else "")
+    fewer = f"--workers {fits}, " if fits else ""
     raise ClusterError(
-        f"{workers} workers of {need} each do not fit: the cluster has {len(nodes)} node(s) ({have}), room for {fits}. "
-        f"Use --workers {max(fits, 1)}, fewer cpus_per_worker in the fleet, or a larger cluster"
+        f"{workers} worker{'s' if workers > 1 else ''} of {need} each do not fit: the cluster has {len(nodes)} node(s) "
+        f"({have}), room for {fits}. Use {fewer}a fleet whose workers need less, or a larger cluster"
     )
 
 

@@ -44,7 +44,7 @@ def synth(
 
     options = checked(
         room.SynthOptions,
-        classes=classes or {"22k": 48, "1k": 16}[space],
+        classes={"22k": 48, "1k": 16}[space] if classes is None else classes,
         images=images,
         val_images=val_images,
         size=size,

@@ -144,6 +144,7 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None
             resumed=result.resumed,
             ignored=len(result.ignored),
             complete_before=result.complete_before,
+            mended=result.mended,
             restart_markers=any(shard.segments for shard in shards),
             restart_markers_added=cost and cost.added,
             restart_markers_left=cost and cost.left,
@@ -161,8 +162,12 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None
         )
     if result.resumed:
         typer.echo(f"continued: {result.resumed:,} images were packed before")
-    if result.complete_before:
-        typer.echo(f"{out} was complete already: nothing to do")
+    if result.mended:
+        typer.echo(f"mended: {result.mended:,} images in damaged shards were packed again")
+    elif result.complete_before:
+        typer.echo(
+            f"{out} was complete already, and every file has its size; `raytrain data verify {out}` reads them"
+        )
     if cost is not None:
         share = cost.added / (facts["bytes"] - cost.added)
         typer.echo(
@@ -170,3 +175,8 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None
         )
     listing = ", ".join(f"{count:,} {fact}" for fact, count in facts.items())
     typer.echo(f"{out}: {listing}; {seconds:.1f} s")
+    for name, split in result.shardset.splits.items():
+        if split.samples == 0:
+            typer.echo(
+                f"its split {name} is empty: nothing can be evaluated on it; see --val and --val-fraction"
+            )

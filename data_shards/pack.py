@@ -20,6 +20,7 @@ from pydantic import Field, PositiveInt, ValidationError
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD
 from data_shards.pool import OnDone, cores, run_jobs
+from data_shards.repair import repair
 from data_shards.resize import Resize
 from data_shards.shard_writer import Restarts, ShardJob, ShardRecord, put, write_shard
 from data_shards.shardset import MANIFEST, Adoption, Choices, Packing, ShardSet, Split, Value, load_shardset
@@ -45,13 +46,17 @@ class PackOptions(Choices):
 
 
 class PackResult(Value):
-    """What packing did. `resumed` counts the images of shards that an earlier run had finished."""
+    """What packing did. `resumed` counts the images of shards that an earlier run had finished.
+
+    `mended` counts those of a complete set's shards that were damaged and written again.
+    """
 
     shardset: ShardSet
     quarantined: int
     resumed: int
     ignored: tuple[str, ...]
     complete_before: bool = False
+    mended: int = 0
     restarts: Restarts | None = None
 
 
@@ -86,18 +91,24 @@ def pack(
     source = read_source(inputs, options, on_listed)
     plan, store = _Plan(name=options.name, packing=options.packing(source.digest)), open_store(out)
     finished = _finished(store, plan)
+    jobs, run = list(_jobs(out, source, plan)), partial(_run, workers=workers, address=address)
     if finished is not None:
+        mended = repair(store, finished, jobs, run, on_shard)
         _remove_notes(store)
         bad = len(store.read(QUARANTINE).splitlines())
         return PackResult(
-            shardset=finished, quarantined=bad, resumed=0, ignored=source.ignored, complete_before=True
+            shardset=finished,
+            quarantined=bad,
+            resumed=0,
+            ignored=source.ignored,
+            complete_before=True,
+            mended=mended,
         )
     _claim(store, plan)
-    jobs = list(_jobs(out, source, plan))
     records = _records(store)
     resumed = sum(len(job.items) for job in jobs if job.name in records)
     limit = max(1, int(max_bad * source.images))
-    _write_shards(jobs, records, partial(_run, workers=workers, address=address), limit, on_shard, store)
+    _write_shards(jobs, records, run, limit, on_shard, store)
     shardset = _declare(store, plan, source, jobs, records)
     bad = sum(len(record.quarantined) for record in records.values())
     return PackResult(
@@ -140,13 +151,22 @@ def _claim(store: Store, plan: _Plan) -> None:
     try:
         found = _parsed(_Plan, store, NOTE)
     except NotFoundError:
-        if store.list("shards/"):
+        others = _others(store)
+        if others:
             raise DataUsageError(
-                f"{store.url}/shards is not empty, and nothing says what it is: choose another --out"
+                f"{store.url} holds other files ({others[0]}, ...), and no packing that broke off: choose another --out"
             ) from None
         put(store, NOTE, plan.model_dump_json().encode())
     else:
         _same_plan(store, found, plan)
+
+
+def _others(store: Store) -> list[str]:
+    """What lies at the top of a folder. A prefix in S3 is asked for shards alone: it may be a bucket's whole."""
+    if store.url.startswith("s3://"):
+        return store.list("shards/")
+    folder = Path(store.url)
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
 
 
 def _parsed(kind: type[Note], store: Store, key: str) -> Note:
@@ -162,6 +182,8 @@ def _same_plan(store: Store, found: _Plan, asked: _Plan) -> None:
     there, here = ({"name": p.name, **dict(p.packing)} for p in (found, asked))
     differences = [
         f"{field} {there[field]} there, {here[field]} asked for"
+        if field != "source"
+        else "the source has other files, or files of other sizes, than those that were packed"
         for field in there
         if there[field] != here[field]
     ]

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -25,7 +26,7 @@ from cluster.connect import check_room, connected
 from data_shards.errors import DataError, DataProcessError
 from data_shards.store import open_store
 from data_shards.store.local import space_for
-from raytrain.errors import RunError
+from raytrain.errors import ResumeLater, RunError
 from raytrain.manifest import newest
 from raytrain.plan import RunPlan, differences
 from raytrain.runlog import JOB, METRICS, PLAN, event, last_rows, read_plan
@@ -47,11 +48,12 @@ def run_job(
     placement = job.plan.placement
     with ExitStack() as stack:
         stack.enter_context(run_lock(run))
-        claim(run, job)
+        check_claim(run, job)
         stack.enter_context(connected(address, environment(job.plan)))
-        stack.enter_context(stop_on_sigterm(run, say))
         check_room(placement.workers, placement.cpus_per_worker, placement.gpu)
+        claim(job)
         (run / STOP_FILE).unlink(missing_ok=True)
+        stack.enter_context(stopping_politely(run, say))
         event(run, "started", workers=job.plan.placement.workers, plan=job.plan.hash)
         failures, last_step = 0, -1
         while True:
@@ -60,12 +62,22 @@ def run_job(
                 event(run, "damaged_checkpoint", problem=line)
                 say(f"passed over a damaged checkpoint: {line}")
             if found is not None and found.manifest.step == job.plan.lengths.steps:
+                say(f"{run} is complete: step {found.manifest.step} of {job.plan.lengths.steps}")
                 break
+            say(
+                f"starting {placement.workers} worker{'s' if placement.workers > 1 else ''}"
+                + (f", going on after step {found.manifest.step}" if found else "")
+            )
             try:
                 attempt(job.model_copy(update={"resume": found.url if found else None}), callbacks or [])
                 break
             except TrainingFailedError as error:
                 cause = root_cause(error)
+                if (run / STOP_FILE).exists() and not isinstance(cause, (RunError, DataError)):
+                    raise ResumeLater(
+                        f"stopped while the cluster went down ({one_line(cause)}); "
+                        "the same command goes on from the newest checkpoint"
+                    ) from None
                 if isinstance(cause, (RunError, DataError)) and not isinstance(cause, DataProcessError):
                     raise cause from None
                 step = reached(run)
@@ -107,9 +119,23 @@ def attempt(job: Job, callbacks: list[Any]) -> None:
         ),
     )
     try:
-        trainer.fit()
+        in_thread(trainer.fit)
     finally:
         rmtree(Path(job.run) / "ray", ignore_errors=True)  # Ray's own record of the attempt: nothing reads it
+
+
+def in_thread(function: Callable[[], object]) -> None:
+    """Call it in a thread and wait. Ray's `fit` takes SIGINT from a main thread, and ends without a checkpoint."""
+    future: Future[object] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 -- raised again where the result is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    future.result()
 
 
 def ray_worker(config: dict[str, Any]) -> None:
@@ -139,9 +165,8 @@ def environment(plan: RunPlan) -> dict[str, str]:
     }
 
 
-def claim(run: Path, job: Job) -> None:
-    """Make the run folder this job's, or check that it is. Raises RunError where it holds another run."""
-    store = open_store(job.run)
+def check_claim(run: Path, job: Job) -> None:
+    """Raise RunError where the folder holds another run, or other files."""
     if (run / PLAN).exists():
         changed = differences(read_plan(run), job.plan)
         if changed:
@@ -151,6 +176,11 @@ def claim(run: Path, job: Job) -> None:
             )
     elif run.exists() and (others := [path.name for path in run.iterdir() if not path.name.startswith(".")]):
         raise RunError(f"{run} holds other files ({min(others)}, ...); use an empty --out")
+
+
+def claim(job: Job) -> None:
+    """Make the run's folder this job's."""
+    store = open_store(job.run)
     store.write(PLAN, job.plan.model_dump_json(indent=1).encode())
     store.write(JOB, job.model_dump_json(include={"data_url"}).encode())
 
@@ -172,24 +202,29 @@ def run_lock(run: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stop_on_sigterm(run: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """On SIGTERM ask the workers to stop with a checkpoint; the run then ends with ResumeLater, exit code 75.
+def stopping_politely(run: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """On SIGTERM or Ctrl-C ask the workers to stop with a checkpoint; the run then ends with ResumeLater, exit code 75.
 
-    Set after Ray has connected: it takes SIGTERM for itself. Only a main thread can; a sweep's trial has none.
+    A second Ctrl-C does not wait for them. Set after Ray has connected: it takes SIGTERM for itself. Only a main
+    thread can; a sweep's trial has none.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        say("SIGTERM: stopping after this step, with a checkpoint")
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and (run / STOP_FILE).exists():
+            raise KeyboardInterrupt
+        again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+        say(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint{again}")
         (run / STOP_FILE).touch()
 
-    before = signal.signal(signal.SIGTERM, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def reached(run: Path) -> int:

@@ -58,7 +58,9 @@ def train(run: Run) -> None:
         if save:
             run.save()
         if stop and state.step < lengths.steps:
-            raise ResumeLater(f"stopped on request after step {state.step}, with a checkpoint")
+            raise ResumeLater(
+                f"stopped on request after step {state.step}, with a checkpoint; the same command goes on from there"
+            )
 
 
 def due(step: int, every: int, last: int) -> bool:

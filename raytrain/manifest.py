@@ -1,6 +1,7 @@
 """A checkpoint's manifest and card: what can be known of it without torch."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Self, TypeVar
@@ -124,21 +125,26 @@ def _parse(kind: type[Parsed], store: Store, name: str, raw: bytes) -> Parsed:
         raise RunError(f"{store.url}/{name} is damaged, or of another version: {problem}") from None
 
 
-def locate(url: str) -> Checkpoint:
-    """The checkpoint at `url`, or the newest of the run there. Raises UsageError where there is neither."""
+def locate(url: str, say: Callable[[str], None]) -> Checkpoint:
+    """The checkpoint at `url`, or the newest whole one of the run there; `say` is told of damaged ones passed over.
+
+    Raises UsageError where there is neither.
+    """
     store = open_store(url)
     with suppress(NotFoundError):
         store.size(MANIFEST)
         return verify(url)
-    found, _ = newest(store)
+    found, passed = newest(store)
+    for line in passed:
+        say(f"passed over a damaged checkpoint: {line}")
     if found is None:
         raise UsageError(f"{url} holds no checkpoint: neither {MANIFEST} nor checkpoints/step-*/{MANIFEST}")
     return found
 
 
-def init_from(url: str) -> Init:
+def init_from(url: str, say: Callable[[str], None]) -> Init:
     """What a plan says of the checkpoint it starts from."""
-    found = locate(url)
+    found = locate(url, say)
     return Init(source=url, checkpoint=found.url, digest=found.manifest.digest)
 
 

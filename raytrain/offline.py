@@ -1,5 +1,7 @@
 """Work on a finished checkpoint, in this process, without Ray."""
 
+from collections.abc import Callable
+
 import torch
 
 from data_shards.loader import eval_batches
@@ -15,12 +17,14 @@ from raytrain.ranks import alone, use_files
 BATCH = 64
 
 
-def evaluate_checkpoint(url: str, data: str, *, split: str, image_size: int | None) -> Evaluation:
+def evaluate_checkpoint(
+    url: str, data: str, *, split: str, image_size: int | None, say: Callable[[str], None]
+) -> Evaluation:
     """Evaluate the checkpoint at `url` (or the newest of a run) on a split of `data`.
 
     Raises UsageError where the label spaces differ: a prediction would be counted against another class.
     """
-    checkpoint, shardset = locate(url), load_shardset(data)
+    checkpoint, shardset = locate(url, say), load_shardset(data)
     card = checkpoint.card
     if shardset.split(split).samples == 0:
         raise UsageError(f"split '{split}' of {data} is empty: there is nothing to evaluate")
@@ -30,6 +34,7 @@ def evaluate_checkpoint(url: str, data: str, *, split: str, image_size: int | No
             f"{url} predicts {len(card.classes)} classes, {data} has {len(shardset.classes)}, {common} in common: "
             "a head and its data must have the same class list. Fine-tune with `raytrain train --init` first"
         )
+    say(f"checkpoint: {checkpoint.url}, step {checkpoint.manifest.step}")
     use_files()
     ranks = alone()
     view = card.recipe.view

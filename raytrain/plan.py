@@ -158,7 +158,8 @@ def _data_facts(recipe: Recipe, shardset: ShardSet) -> DataFacts:
     for name, part in ((recipe.train_split, train), (recipe.eval_split, evaluation)):
         if part.samples == 0:
             raise UsageError(
-                f"split '{name}' of shard set '{shardset.name}' is empty: pack some images into it"
+                f"split '{name}' of shard set '{shardset.name}' is empty: put images into SRC/{name}/<class>/ and "
+                "pack again, or cut it off with `raytrain data pack --val-fraction`"
             )
     return DataFacts(
         name=shardset.name,

@@ -19,8 +19,9 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint: top-1, top-5, loss, calibration error, coverage at a target accuracy."""
     from raytrain.offline import evaluate_checkpoint
+    from raytrain.session import warn
 
-    found = evaluate_checkpoint(checkpoint, data, split=split, image_size=image_size)
+    found = evaluate_checkpoint(checkpoint, data, split=split, image_size=image_size, say=warn)
     if as_json:
         print(found.model_dump_json(indent=1))
         return

@@ -78,10 +78,11 @@ def make_plan(
 
 def _init(source: str, held: "Init | None") -> "Init":
     from raytrain.manifest import init_from
+    from raytrain.session import warn
 
     if "://" not in source:
         source = str(Path(source).absolute())
-    return held if held is not None and held.source == source else init_from(source)
+    return held if held is not None and held.source == source else init_from(source, warn)
 
 
 def held_init(run: Path) -> "Init | None":

@@ -21,7 +21,10 @@ def recipes(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps([entry.model_dump(mode="json") for entry in found]))
         return
-    table = Table("recipe", "what", "published top-1", "source", box=None)
+    table = Table(box=None)
+    table.add_column("recipe", no_wrap=True, min_width=max(map(len, names())))
+    for heading in ("what", "published top-1", "source"):
+        table.add_column(heading, overflow="fold")
     for entry in found:
         top1 = f"{entry.published.top1:.2f}" if entry.published else ""
         table.add_row(entry.name, entry.summary, top1, entry.source)

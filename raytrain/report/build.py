@@ -99,7 +99,7 @@ class Report(Value):
     timing: Timing
     skipped_steps: int
     workers_lost: int
-    restarts: int
+    resumed: int
     events: tuple[Event, ...]
     transfer: tuple[str, ...]
     data_url: str
@@ -140,7 +140,7 @@ def build_report(run_url: str) -> Report:
         timing=_timing(metrics, evaluated, events, finished),
         skipped_steps=sum(not row["applied"] for row in metrics),
         workers_lost=sum(event.event == "worker_lost" for event in events),
-        restarts=sum(event.event == "resumed" for event in events),
+        resumed=sum(event.event == "resumed" for event in events),
         events=events,
         transfer=_transfer(run),
         data_url=data_url,

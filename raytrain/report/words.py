@@ -112,7 +112,7 @@ COLUMNS = {
     "image": "px",
     "speed": "images/s",
     "data wait": "%",
-    "restarts": "",
+    "resumed": "",
     "plan": "",
 }
 """The table's columns and their units."""
@@ -140,7 +140,7 @@ def _row(label: str, report: Report) -> dict[str, str]:
         "image": str(plan.recipe.view.image_size),
         "speed": "" if timing.images_per_second is None else f"{timing.images_per_second:,.0f}",
         "data wait": f"{100 * timing.data_wait / stepping:.1f}" if stepping else "",
-        "restarts": str(report.restarts),
+        "resumed": str(report.resumed),
         "plan": report.plan_hash,
     }
     if plan.recipe.published is not None:

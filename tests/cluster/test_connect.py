@@ -37,7 +37,7 @@ def test_a_refused_token_says_what_to_set(monkeypatch):
 
     monkeypatch.setattr(ray, "init", refuse)
     with (
-        pytest.raises(ClusterError, match=r"head:6379 asks for a token.*RAY_AUTH_TOKEN_PATH"),
-        connected("head:6379", {}),
+        pytest.raises(ClusterError, match=r"auto asks for a token.*RAY_AUTH_TOKEN_PATH"),
+        connected("auto", {}),
     ):
         pass

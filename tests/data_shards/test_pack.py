@@ -208,12 +208,39 @@ def test_every_state_that_a_crash_can_leave_is_mended(
     assert _without_verdict(contents(broken_off)) == _without_verdict(contents(packed))
 
 
-@pytest.mark.parametrize("note", ["packing.json", "index/x.json"])
-def test_an_output_with_a_foreign_note_is_refused(folders: Path, tmp_path: Path, note: str) -> None:
-    file = tmp_path / "out" / note
+@pytest.mark.parametrize("wound", ["flip", "cut", "index", "gone"])
+def test_packing_a_damaged_set_again_mends_it(folders: Path, packed_copy: Path, wound: str) -> None:
+    whole = _without_verdict(contents(packed_copy))
+    tar, idx = packed_copy / "shards" / "train-00001.tar", packed_copy / "index" / "train-00001.idx"
+    if wound == "gone":
+        tar.unlink()
+    elif wound == "cut":
+        tar.write_bytes(tar.read_bytes()[:-512])
+    else:  # the size is right: only `data verify` can know
+        victim = tar if wound == "flip" else idx
+        raw = bytearray(victim.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        victim.write_bytes(raw)
+        assert verify(str(packed_copy), 1, lambda *_: None).faults
+    assert run(folders, packed_copy).mended == 32
+    assert _without_verdict(contents(packed_copy)) == whole
+    assert run(folders, packed_copy).mended == 0
+
+
+@pytest.mark.parametrize("held", ["thesis.tex", "plan.json"])
+def test_a_folder_with_other_things_in_it_is_not_filled(folders: Path, tmp_path: Path, held: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / held).write_text("my only copy")
+    with pytest.raises(DataUsageError, match=rf"holds other files \({held}, .*choose another --out"):
+        run(folders, tmp_path / "out")
+    assert contents(tmp_path / "out") == {held: b"my only copy"}
+
+
+def test_an_output_with_a_foreign_note_is_refused(folders: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out" / "packing.json"
     file.parent.mkdir(parents=True)
     file.write_text('{"recipe": 1}')
-    with pytest.raises(DataUsageError, match=f"{note} is no note of a packing.*choose another --out"):
+    with pytest.raises(DataUsageError, match=r"packing\.json is no note of a packing.*choose another --out"):
         run(folders, tmp_path / "out")
     assert file.read_text() == '{"recipe": 1}'
 

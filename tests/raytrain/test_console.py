@@ -239,7 +239,9 @@ def claim(run: Path, plan: RunPlan, data: str = "d") -> None:
     from raytrain.worker import Job
 
     with driver.run_lock(run):
-        driver.claim(run, Job(plan=plan, data_url=data, run=str(run)))
+        job = Job(plan=plan, data_url=data, run=str(run))
+        driver.check_claim(run, job)
+        driver.claim(job)
 
 
 def test_a_run_folder_belongs_to_one_plan(tmp_path: Path) -> None:
@@ -311,6 +313,33 @@ def test_sigterm_ends_a_command_that_a_script_started_in_the_background(tmp_path
     assert "Traceback" not in (tmp_path / "out").read_text()
 
 
+def test_sigterm_and_ctrl_c_ask_and_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    from raytrain.driver import stopping_politely
+
+    said: list[str] = []
+    with stopping_politely(tmp_path, said.append):
+        signal.raise_signal(signal.SIGTERM)
+        assert (tmp_path / "stop").exists()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        (tmp_path / "stop").unlink()
+        signal.raise_signal(signal.SIGINT)
+        assert (tmp_path / "stop").exists()
+    assert [line.split(":")[0] for line in said] == ["SIGTERM", "SIGINT"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_host_that_does_not_answer_is_one_message(
+    tmp_path: Path, raytrain: Callable[..., Said], data: Path
+) -> None:
+    said = raytrain(
+        "train", "smoke_swin_22k", "--data", data, "--out", tmp_path / "run", "--address", "127.0.0.1:1"
+    )
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert "no Ray cluster answers at 127.0.0.1:1: Connection refused" in said.err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
 def test_a_second_driver_writes_nothing(tmp_path: Path) -> None:
     from raytrain.driver import run_lock
 
@@ -358,7 +387,7 @@ def test_a_checkpoint_is_evaluated_in_words_and_in_json(
     raytrain: Callable[..., Said], run: Path, small_set: str
 ) -> None:
     said = raytrain("eval", run, "--data", small_set)
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.err) == (0, f"checkpoint: {run / key_of(3)}, step 3\n")
     assert said.out.startswith("30 images of split 'val', each once\n  top-1 ")
     found = json.loads(
         raytrain("eval", run / key_of(3), "--data", small_set, "--split", "train", "--json").out

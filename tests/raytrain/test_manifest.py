@@ -209,12 +209,12 @@ def test_a_checkpoint_without_its_manifest_was_never_finished(run: Path) -> None
 
 
 def test_a_run_a_checkpoint_or_neither(run: Path, tmp_path: Path) -> None:
-    assert locate(str(run)).manifest.step == 15
-    assert locate(str(run / key_of(5))).manifest.step == 5
+    assert locate(str(run), print).manifest.step == 15
+    assert locate(str(run / key_of(5)), print).manifest.step == 5
     assert init_from(str(run)).checkpoint == str(run / key_of(15))
     assert init_from(str(run)).digest == verify(f"{run}/{key_of(15)}").manifest.digest
     with pytest.raises(UsageError, match=r"holds no checkpoint: neither MANIFEST\.json nor"):
-        locate(str(tmp_path / "nothing"))
+        locate(str(tmp_path / "nothing"), print)
 
 
 @pytest.mark.parametrize(
@@ -294,4 +294,12 @@ def test_a_checkpoint_is_made_whole_where_an_unfinished_one_lies(run: Path) -> N
     (run / key_of(15) / MANIFEST).unlink()
     damage(run, 15)
     put(run, 15)
-    assert locate(str(run)).manifest.step == 15
+    assert locate(str(run), print).manifest.step == 15
+
+
+def test_a_damaged_newest_checkpoint_is_said_where_an_older_one_is_taken(run: Path) -> None:
+    damage(run, 15)
+    told: list[str] = []
+    assert locate(str(run), told.append).manifest.step == 10
+    assert len(told) == 1
+    assert told[0].startswith(f"passed over a damaged checkpoint: {run / key_of(15)}/")

@@ -88,7 +88,7 @@ def test_report_says_what_the_files_say(pair: list[Report]) -> None:
     finished, unfinished = pair
     assert (finished.finished, finished.step, finished.evaluated_step) == (True, 50, 50)
     assert (unfinished.finished, unfinished.step, unfinished.evaluated_step) == (False, 34, 25)
-    assert (finished.workers_lost, finished.restarts, finished.skipped_steps) == (1, 1, 1)
+    assert (finished.workers_lost, finished.resumed, finished.skipped_steps) == (1, 1, 1)
     assert finished.evaluation is not None
     assert finished.evaluations[-1].top1 == finished.evaluation.top1
     assert finished.best == max(finished.evaluations, key=lambda point: point.top1)
