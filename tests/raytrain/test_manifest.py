@@ -211,8 +211,8 @@ def test_a_checkpoint_without_its_manifest_was_never_finished(run: Path) -> None
 def test_a_run_a_checkpoint_or_neither(run: Path, tmp_path: Path) -> None:
     assert locate(str(run), print).manifest.step == 15
     assert locate(str(run / key_of(5)), print).manifest.step == 5
-    assert init_from(str(run)).checkpoint == str(run / key_of(15))
-    assert init_from(str(run)).digest == verify(f"{run}/{key_of(15)}").manifest.digest
+    assert init_from(str(run), print).checkpoint == str(run / key_of(15))
+    assert init_from(str(run), print).digest == verify(f"{run}/{key_of(15)}").manifest.digest
     with pytest.raises(UsageError, match=r"holds no checkpoint: neither MANIFEST\.json nor"):
         locate(str(tmp_path / "nothing"), print)
 
