@@ -319,7 +319,7 @@ def test_val_without_train_and_val_with_more_classes(small: Path, tmp_path: Path
 
 def test_an_output_that_holds_another_set(folders: Path, small: Path, packed_copy: Path) -> None:
     before = contents(packed_copy)
-    with pytest.raises(DataUsageError, match=r"another set: source \w+ there, \w+ asked for"):
+    with pytest.raises(DataUsageError, match="another set: the source has other files"):
         run(small, packed_copy)
     with pytest.raises(DataUsageError, match="samples_per_shard 32 there, 7 asked for"):
         run(folders, packed_copy, samples_per_shard=7)
