@@ -237,6 +237,8 @@ def _quarantine(store: Store, jobs: list[_Job], records: dict[str, _Record], max
     bad = [line for job in jobs for line in records[job.name].quarantined]
     put(store, QUARANTINE, "".join(f"{line.model_dump_json()}\n" for line in bad).encode())
     total = len(bad) + sum(record.shard.samples for record in records.values())
+    if not total:
+        raise DataError(f"the {len(jobs):,} tars under {store.url} hold no sample at all")
     limit = max(1, int(max_bad * total))
     if len(bad) > limit:
         raise DataError(

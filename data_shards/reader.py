@@ -111,7 +111,7 @@ class Reader:
         return self._mapped(*files_of(shard))
 
     def _mapped(self, tar: File, index: File, segments: File | None = None) -> _Open:
-        records = decode_index(self.cache.read(*index))
+        records = _records(self.cache.read(*index), self.split, f"{self._url}/{index[0]}")
         lengths = Segments(self.cache.map(*segments, check=True), len(records)) if segments else None
         return _Open(records, self.cache.map(*tar, check=False), lengths)
 
@@ -125,10 +125,12 @@ def files_of(shard: Shard) -> tuple[File, ...]:
     return tar, index, (shard.segments_key, shard.segments.bytes, shard.segments.sha256)
 
 
-def read_pictures(url: str, shard: Shard, choose: Callable[[Index], Ints]) -> Iterator[tuple[bytes, int]]:
+def read_pictures(
+    url: str, split: Split, shard: Shard, choose: Callable[[Index], Ints]
+) -> Iterator[tuple[bytes, int]]:
     """(image, label) of the rows that `choose` takes of a shard's index, checked, each by one small read."""
     store = open_store(url)
-    index = _verified_index(store.read(shard.index_key), shard, url)
+    index = _verified_index(store.read(shard.index_key), split, shard, url)
     for record in index[choose(index)]:
         start = int(record["block"]) * TAR_BLOCK
         image = store.read(shard.tar_key, start, int(record["size"]))
@@ -141,7 +143,7 @@ def read_jpeg(url: str, shardset: ShardSet, split: str, index: int) -> bytes:
     if not 0 <= index < chosen.samples:
         raise DataUsageError(f"split '{split}' has no sample {index}: it has 0 to {chosen.samples - 1}")
     (number,), (row,) = Rows([shard.samples for shard in chosen.shards]).locate(np.array([index]))
-    ((image, _),) = read_pictures(url, chosen.shards[number], lambda _: np.array([row]))
+    ((image, _),) = read_pictures(url, chosen, chosen.shards[number], lambda _: np.array([row]))
     return image
 
 
@@ -155,9 +157,10 @@ def read_key(url: str, split: Split, shard: int, row: int) -> str:
 
 def labels(url: str, shardset: ShardSet, split: str) -> Ints:
     """int64 [samples]: the labels of the split, in the order that evaluation numbers them."""
-    store = open_store(url)
-    shards = shardset.split(split).shards
-    parts = [_verified_index(store.read(shard.index_key), shard, url)["label"] for shard in shards]
+    store, chosen = open_store(url), shardset.split(split)
+    parts = [
+        _verified_index(store.read(shard.index_key), chosen, shard, url)["label"] for shard in chosen.shards
+    ]
     return np.concatenate(parts).astype(np.int64)
 
 
@@ -171,10 +174,21 @@ def _key(header: bytes, name: str) -> str:
     return folder + slash + file.partition(".")[0]
 
 
-def _verified_index(raw: bytes, shard: Shard, url: str) -> Index:
+def _verified_index(raw: bytes, split: Split, shard: Shard, url: str) -> Index:
     """The records, if `raw` is what the manifest says."""
     check_digest(raw, shard.index_sha256, f"{url}/{shard.index_key}")
-    return decode_index(raw)
+    return _records(raw, split, f"{url}/{shard.index_key}")
+
+
+def _records(raw: bytes, split: Split, name: str) -> Index:
+    """The records of an index, if the manifest has a class for every label in it."""
+    index, classes = decode_index(raw), len(split.class_counts)
+    if len(index) and index["label"].max() >= classes:
+        raise DataError(
+            f"{name} has label {index['label'].max()}, and the manifest has {classes} classes: "
+            "they are of two versions. `raytrain data verify` names the samples"
+        )
+    return index
 
 
 def _checked(source: mmap.mmap | bytes, base: int, record: np.void, name: str) -> bytes:

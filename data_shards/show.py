@@ -76,7 +76,8 @@ def contact_sheet(url: str, shardset: ShardSet, split: str) -> Image.Image:
 
 
 def _tiles(url: str, shardset: ShardSet, split: str) -> Iterator[tuple[Image.Image, str]]:
-    for image, label in read_pictures(url, shardset.split(split).shards[0], _spread):
+    chosen = shardset.split(split)
+    for image, label in read_pictures(url, chosen, chosen.shards[0], _spread):
         yield _tile(image), shardset.classes[label]
 
 

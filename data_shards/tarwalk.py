@@ -79,7 +79,7 @@ def walk(tar: Forward, length: int) -> Iterator[Member]:
             raise TarFaultError(at, f"{info.name} is a sparse file, and its bytes are not in one piece")
         at = start + _padded(holds)
         if info.type in EXTENDED:
-            told_name, told_size = _extended(info, _content(tar, start, info.size))
+            told_name, told_size = _extended(info.type, start, _content(tar, start, info.size))
             name, size = told_name or name, size if told_size is None else told_size
             continue
         if info.isreg():
@@ -119,23 +119,30 @@ def _content(tar: Forward, start: int, size: int) -> bytes:
     return tar.read(size)
 
 
-def _extended(info: tarfile.TarInfo, content: bytes) -> tuple[str | None, int | None]:
+def _extended(kind: bytes, start: int, content: bytes) -> tuple[str | None, int | None]:
     """(name, size) of the next member, as far as an extended header says them."""
-    if info.type == tarfile.GNUTYPE_LONGNAME:
+    if kind == tarfile.GNUTYPE_LONGNAME:
         return content.split(b"\0")[0].decode("utf-8", "surrogateescape"), None
-    if info.type not in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+    if kind not in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
         return None, None
+    told = _records(start, content)
+    path, size = told.get(b"path"), told.get(b"size", b"0")
+    if not size.isdigit() or len(size) > 18:
+        raise TarFaultError(start, f"a pax header that says size {size[:20]!r}")
+    return (
+        None if path is None else path.decode("utf-8", "surrogateescape"),
+        int(size) if b"size" in told else None,
+    )
+
+
+def _records(start: int, content: bytes) -> dict[bytes, bytes]:
+    """The records of a pax header: "LENGTH KEY=VALUE\\n" each, where LENGTH counts all of it."""
     told = {}
-    while content.strip(b"\0"):  # "LENGTH KEY=VALUE\n", LENGTH counts all of it
+    while content.strip(b"\0"):
         digits, _, _ = content.partition(b" ")
         length = int(digits) if digits.isdigit() and len(digits) < 8 else 0
         key, equals, value = content[len(digits) + 1 : length].partition(b"=")
         if not equals or not value.endswith(b"\n"):
-            raise TarFaultError(info.offset, "a pax header that is damaged")
+            raise TarFaultError(start, "a pax header that is damaged")
         told[key], content = value[:-1], content[length:]
-    size = told.get(b"size", b"")
-    path = told.get(b"path")
-    return (
-        None if path is None else path.decode("utf-8", "surrogateescape"),
-        int(size) if size.isdigit() and len(size) < 20 else None,
-    )
+    return told

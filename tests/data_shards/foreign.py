@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import webdataset
 from PIL import Image
+
+from data_shards.adopt import AdoptOptions, AdoptResult, adopt
 
 WNIDS = ("n01440764", "n01443537", "n01484850")
 MTIME = 1_700_000_000.5
@@ -78,3 +81,20 @@ def write_tar(path: Path, members: Members, form: int = tarfile.USTAR_FORMAT) ->
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
+
+
+def sample(number: int, label: object = 1) -> list[tuple[str, bytes]]:
+    """Picture `number` and its label, as members."""
+    return [(f"{number:04}.jpg", photo(number)), (f"{number:04}.cls", str(label).encode())]
+
+
+def index(url: Path | str, workers: int = 0, max_bad: float = 0.0, **options) -> AdoptResult:
+    """Adopt with one of the fixtures' classes; without workers in this process, which saves a start of Python."""
+    classes = options.pop("classes", WNIDS)
+    on_shard = options.pop("on_shard", lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        if not workers:
+            patch.setattr("data_shards.adopt.run_jobs", lambda work, jobs, _: (work(job) for job in jobs))
+        return adopt(
+            str(url), classes, AdoptOptions(name="theirs", **options), max(workers, 1), max_bad, on_shard
+        )

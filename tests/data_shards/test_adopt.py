@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
-from foreign import WNIDS, Members, make_img2dataset, make_timm, photo, write_tar
+from foreign import WNIDS, Members, index, make_img2dataset, make_timm, photo, sample, write_tar
 from typer.testing import CliRunner
 
 from data_shards import tarwalk
-from data_shards.adopt import AdoptOptions, AdoptResult, adopt
 from data_shards.cli import app
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import decode_index
@@ -33,18 +32,6 @@ from data_shards.sources.splits import read_classes
 from data_shards.store import open_store
 from data_shards.tarindex import Rules, index_tar
 from data_shards.verify import verify
-
-
-def index(url: Path | str, workers: int = 0, max_bad: float = 0.0, **options) -> AdoptResult:
-    """Adopt with one of the fixtures' classes; without workers in this process, which saves a start of Python."""
-    classes = options.pop("classes", WNIDS)
-    on_shard = options.pop("on_shard", quiet)
-    with pytest.MonkeyPatch.context() as patch:
-        if not workers:
-            patch.setattr("data_shards.adopt.run_jobs", lambda work, jobs, _: (work(job) for job in jobs))
-        return adopt(
-            str(url), classes, AdoptOptions(name="theirs", **options), max(workers, 1), max_bad, on_shard
-        )
 
 
 def faults(url: Path | str, depth: str = "digests") -> list[tuple[str, int, str]]:
@@ -231,10 +218,6 @@ def test_an_info_that_says_otherwise(tmp_path: Path, change: Callable[[dict], No
 # what breaks the rules is named by tar, member and byte ---------------------------------------------------
 
 
-def sample(number: int, label: object = 1) -> list[tuple[str, bytes]]:
-    return [(f"{number:04}.jpg", photo(number)), (f"{number:04}.cls", str(label).encode())]
-
-
 def refused(root: Path, members: Members, **options) -> str:
     """What is said of a tar of these members."""
     write_tar(root / "train-0.tar", members)
@@ -325,6 +308,16 @@ def test_a_class_list_that_is_none(tmp_path: Path, text: str, said: str) -> None
 def test_a_class_list_with_names_behind_the_wnids(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("n1 tench, Tinca tinca\nn2 goldfish\n\n")
     assert read_classes(tmp_path / "classes.txt") == ("n1", "n2")
+
+
+def test_tars_without_a_sample(tmp_path: Path) -> None:
+    write_tar(tmp_path / "train-0.tar", [])
+    with pytest.raises(DataError, match=r"the 1 tars under .* hold no sample at all"):
+        index(tmp_path)
+    write_tar(tmp_path / "train-1.tar", sample(1))
+    assert index(tmp_path).shardset.splits["train"].class_counts == (0, 1, 0)
+    assert faults(tmp_path) == []
+    assert delivered(tmp_path, "train") == [(photo(1), 1)]
 
 
 def test_a_key_in_two_tars_of_a_split(tmp_path: Path) -> None:
