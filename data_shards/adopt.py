@@ -9,22 +9,21 @@ manifest comes last, then the notes are removed. The bytes are the same whatever
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
 
+from data_shards.adopt_job import AdoptJob, AdoptRecord, Plan, adopt_tar, finished_record, keys_key
 from data_shards.errors import DataError, DataUsageError
-from data_shards.index import RECORD, TAR_BLOCK, decode_index, encode_index
+from data_shards.index import RECORD, TAR_BLOCK, decode_index
 from data_shards.keys import duplicates
 from data_shards.pack import NOTE, QUARANTINE
 from data_shards.pool import run_jobs
-from data_shards.shard_writer import Quarantined, put
+from data_shards.shard_writer import put
 from data_shards.shardset import MANIFEST, Adoption, Shard, ShardSet, Split, Value, load_shardset
 from data_shards.store import NotFoundError, Store, open_store
-from data_shards.tarindex import Rules, index_tar
+from data_shards.tarindex import Rules
 from data_shards.tarsplits import assign
-from data_shards.tarwalk import TarFaultError
 
 
 class AdoptOptions(Value):
@@ -45,32 +44,6 @@ class AdoptResult(Value):
     complete_before: bool = False
 
 
-class _Plan(Value):
-    """What a tar is read by. `classes` is the digest of the class list."""
-
-    name: str
-    classes: str
-    adoption: Adoption
-
-
-class _Record(Value):
-    """What came of a tar, read by which plan. Its presence beside index and keys means: done."""
-
-    plan: _Plan
-    shard: Shard
-    quarantined: tuple[Quarantined, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    url: str
-    split: str
-    name: str
-    tar: str
-    rules: Rules
-    plan: _Plan
-
-
 def adopt(
     url: str,
     classes: tuple[str, ...],
@@ -89,7 +62,7 @@ def adopt(
     adoption = Adoption(
         label_field=options.label_field, splits=options.splits, left_out=tuple(assigned.left_out)
     )
-    plan = _Plan(name=options.name, classes=_digest(classes), adoption=adoption)
+    plan = Plan(name=options.name, classes=_digest(classes), adoption=adoption)
     finished = _finished(store, plan)
     if finished is not None:
         _remove_notes(store)
@@ -100,16 +73,16 @@ def adopt(
     _refuse_packing(store)
     rules = Rules(classes=classes, label_field=options.label_field)
     jobs = [
-        _Job(url=url, split=split, name=shard_name(tar), tar=tar, rules=rules, plan=plan)
+        AdoptJob(url=url, split=split, name=shard_name(tar), tar=tar, rules=rules, plan=plan)
         for split, tars in assigned.splits.items()
         for tar in tars
     ]
     _refuse_equal_names(jobs)
-    records = {job.name: record for job in jobs if (record := _record(store, job)) is not None}
+    records = {job.name: record for job in jobs if (record := finished_record(store, job)) is not None}
     resumed = sum(record.shard.samples for record in records.values())
     on_shard(len(records), len(jobs))
     missing = [job for job in jobs if job.name not in records]
-    with closing(run_jobs(_adopt_tar, missing, min(workers, len(missing) or 1))) as done:
+    with closing(run_jobs(adopt_tar, missing, min(workers, len(missing) or 1))) as done:
         for record in done:
             records[record.shard.name] = record
             on_shard(1, len(jobs))
@@ -128,7 +101,7 @@ def _digest(classes: tuple[str, ...]) -> str:
     return hashlib.sha256("\n".join(classes).encode()).hexdigest()
 
 
-def _finished(store: Store, plan: _Plan) -> ShardSet | None:
+def _finished(store: Store, plan: Plan) -> ShardSet | None:
     """The set that is there, if it is the one that is asked for; DataUsageError if it is another one."""
     try:
         store.size(MANIFEST)
@@ -139,7 +112,7 @@ def _finished(store: Store, plan: _Plan) -> ShardSet | None:
         raise DataUsageError(
             f"{store.url} was packed by `raytrain data pack` and has its index: check it with `raytrain data verify`"
         )
-    there = _Plan(name=found.name, classes=_digest(found.classes), adoption=found.packing)
+    there = Plan(name=found.name, classes=_digest(found.classes), adoption=found.packing)
     _same_plan(store, there, plan)
     return found
 
@@ -150,7 +123,7 @@ def _refuse_packing(store: Store) -> None:
         raise DataUsageError(f"{store.url} is being packed by `raytrain data pack`: finish that first")
 
 
-def _same_plan(store: Store, found: _Plan, asked: _Plan) -> None:
+def _same_plan(store: Store, found: Plan, asked: Plan) -> None:
     there, here = found.model_dump(), asked.model_dump()
     there, here = ({**plan.pop("adoption"), **plan} for plan in (there, here))
     differences = [field for field in here if there[field] != here[field]]
@@ -163,7 +136,7 @@ def _same_plan(store: Store, found: _Plan, asked: _Plan) -> None:
         )
 
 
-def _refuse_equal_names(jobs: list[_Job]) -> None:
+def _refuse_equal_names(jobs: list[AdoptJob]) -> None:
     first: dict[str, str] = {}
     for job in jobs:
         if job.name in first:
@@ -173,55 +146,9 @@ def _refuse_equal_names(jobs: list[_Job]) -> None:
         first[job.name] = job.tar
 
 
-def _record(store: Store, job: _Job) -> _Record | None:
-    """What an earlier run of the same plan made of the tar, if record, index, keys and tar fit together."""
-    try:
-        record = _Record.model_validate_json(store.read(f"index/{job.name}.json"))
-        shard = record.shard
-        sizes = (store.size(job.tar), store.size(shard.index_key), store.size(_keys_key(shard)))
-    except NotFoundError:
-        return None
-    whole = sizes == (shard.bytes, shard.samples * RECORD.itemsize, shard.samples * 8)
-    return record if whole and record.plan == job.plan else None
-
-
-def _keys_key(shard: Shard) -> str:
-    return f"index/{shard.name}.keys"
-
-
-def _adopt_tar(job: _Job) -> _Record:
-    """Index one tar: index, keys and record are stored in this order."""
-    store = open_store(job.url)
-    try:
-        found = index_tar(store, job.tar, job.rules)
-    except TarFaultError as fault:
-        raise DataError(f"{store.url}/{job.tar}, {fault}") from None
-    index = encode_index(found.records)
-    shard = Shard(
-        name=job.name,
-        samples=len(found.records),
-        bytes=found.bytes,
-        sha256=found.sha256,
-        index_sha256=hashlib.sha256(index).hexdigest(),
-        tar="" if job.tar == f"shards/{job.name}.tar" else job.tar,
-    )
-    quarantined = tuple(
-        Quarantined(
-            split=job.split,
-            wnid=job.rules.classes[dirt.label],
-            file=f"{job.tar}: {dirt.name}",
-            reason=dirt.reason,
-        )
-        for dirt in found.dirt
-    )
-    record = _Record(plan=job.plan, shard=shard, quarantined=quarantined)
-    put(store, shard.index_key, index)
-    put(store, _keys_key(shard), found.keys.astype("<u8").tobytes())
-    put(store, f"index/{job.name}.json", record.model_dump_json().encode())
-    return record
-
-
-def _refuse_other_counts(jobs: list[_Job], records: dict[str, _Record], lengths: dict[str, int]) -> None:
+def _refuse_other_counts(
+    jobs: list[AdoptJob], records: dict[str, AdoptRecord], lengths: dict[str, int]
+) -> None:
     for job in jobs:
         record = records[job.name]
         found = record.shard.samples + len(record.quarantined)
@@ -232,7 +159,7 @@ def _refuse_other_counts(jobs: list[_Job], records: dict[str, _Record], lengths:
             )
 
 
-def _quarantine(store: Store, jobs: list[_Job], records: dict[str, _Record], max_bad: float) -> int:
+def _quarantine(store: Store, jobs: list[AdoptJob], records: dict[str, AdoptRecord], max_bad: float) -> int:
     """Write quarantine.jsonl and return its lines. DataError above the limit."""
     bad = [line for job in jobs for line in records[job.name].quarantined]
     put(store, QUARANTINE, "".join(f"{line.model_dump_json()}\n" for line in bad).encode())
@@ -250,7 +177,7 @@ def _quarantine(store: Store, jobs: list[_Job], records: dict[str, _Record], max
 
 
 def _declare(
-    store: Store, plan: _Plan, classes: tuple[str, ...], jobs: list[_Job], records: dict[str, _Record]
+    store: Store, plan: Plan, classes: tuple[str, ...], jobs: list[AdoptJob], records: dict[str, AdoptRecord]
 ) -> ShardSet:
     """Write the manifest: from here on the set is complete."""
     splits = {}
@@ -269,7 +196,7 @@ def _declare(
 
 
 def _refuse_duplicates(store: Store, split: str, shards: tuple[Shard, ...]) -> None:
-    keys = [np.frombuffer(store.read(_keys_key(shard)), "<u8").astype(np.uint64) for shard in shards]
+    keys = [np.frombuffer(store.read(keys_key(shard)), "<u8").astype(np.uint64) for shard in shards]
     for places in duplicates(keys):
         again, first = (
             f"{shards[number].tar_key}, byte {_start(store, shards[number], row):,}" for number, row in places

@@ -1,9 +1,11 @@
-"""Keys of samples as 64-bit hashes: 8 bytes a sample tell whether one of 14 million comes twice.
+"""Keys of samples: from names in a tar by webdataset's rule, and as 64-bit hashes.
 
-Two different keys of 14 million have the same hash with a probability of 5 in a million (n**2 / 2**65).
+8 bytes a sample tell whether one of 14 million comes twice. Two different keys of 14 million have the same hash
+with a probability of 5 in a million (n**2 / 2**65).
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +15,18 @@ Keys = npt.NDArray[np.uint64]
 
 Place = tuple[int, int]
 """(number of the shard, row in it)"""
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """(key, extension): "a.b/c.seg.PNG" gives ("a.b/c", "seg.png").
+
+    ("", "") for what is no part of a sample: without extension, hidden, or webdataset's own notes (__x__).
+    """
+    folder, slash, base = name.rpartition("/")
+    stem, dot, extension = base.partition(".")
+    if not stem or not dot or re.match(r"__[^/]*__($|/)", name):
+        return "", ""
+    return f"{folder}{slash}{stem}", extension.lower()
 
 
 def hash_keys(keys: Iterable[str]) -> Keys:

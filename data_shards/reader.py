@@ -14,6 +14,7 @@ from data_shards.cache import Cache, DamagedError, check_digest
 from data_shards.cache_room import NoRoomError
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD, TAR_BLOCK, Index, decode_index
+from data_shards.keys import split_name
 from data_shards.order import Ints, Rows
 from data_shards.segments import WHOLE, Lengths, Segments
 from data_shards.shardset import Shard, ShardSet, Split
@@ -170,8 +171,7 @@ def _key(header: bytes, name: str) -> str:
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
     except tarfile.HeaderError as error:
         raise DataError(f"{name} is damaged: a member's header is not one ({error})") from None
-    folder, slash, file = member.rpartition("/")
-    return folder + slash + file.partition(".")[0]
+    return split_name(member)[0]
 
 
 def _verified_index(raw: bytes, split: Split, shard: Shard, url: str) -> Index:

@@ -17,7 +17,7 @@ import numpy as np
 
 from data_shards.decode import UndecodableError, image_size
 from data_shards.index import RECORD, TAR_BLOCK, Index
-from data_shards.keys import Keys, hash_keys
+from data_shards.keys import Keys, hash_keys, split_name
 from data_shards.sources.base import WNID
 from data_shards.store import Store
 from data_shards.store.stream import Stream
@@ -98,15 +98,6 @@ def index_tar(store: Store, tar: str, rules: Rules) -> TarIndex:
         bytes=stream.size,
         sha256=stream.sha256(),
     )
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """(key, extension) as webdataset splits them: "a.b/c.seg.PNG" gives ("a.b/c", "seg.png"); ("", "") if hidden."""
-    folder, slash, base = name.rpartition("/")
-    stem, dot, extension = base.partition(".")
-    if not stem or not dot or re.match(r"__[^/]*__($|/)", name):
-        return "", ""
-    return f"{folder}{slash}{stem}", extension.lower()
 
 
 def _samples(stream: Stream, rules: Rules) -> Iterator[_Sample]:

@@ -12,7 +12,7 @@ from data_shards.store import NotFoundError, Store
 INFO = "_info.json"
 """timm's list of splits: {"splits": {NAME: {"filenames": [...], "shard_lengths": [...]}}}"""
 
-NAMED = re.compile(r"(?:^|[-_./])(train|val|validation|test)(?=[-_./]|\d)")
+NAMED = re.compile(r"(?:^|[-_./])(train|minival|val|validation|test)(?=[-_./]|\d)")
 SHORT = {"validation": "val"}
 """timm says validation; the recipes here evaluate on val."""
 
@@ -40,6 +40,12 @@ def assign(store: Store, patterns: dict[str, str]) -> Assigned:
     except NotFoundError:
         return _by_names(store, tars)
     return _by_info(store, tars, info)
+
+
+def split_told(tar: str) -> str | None:
+    """The split that a tar's name tells: the last such word in it, or None."""
+    found = NAMED.findall(tar)
+    return SHORT.get(found[-1], found[-1]) if found else None
 
 
 def read_patterns(arguments: list[str]) -> dict[str, str]:
@@ -76,8 +82,8 @@ def _by_patterns(store: Store, tars: list[str], patterns: dict[str, str]) -> Ass
 
 
 def _by_names(store: Store, tars: list[str]) -> Assigned:
-    """By the last train, val, validation or test in each name; where no name has one, all are train."""
-    told = {tar: found[-1] for tar in tars if (found := NAMED.findall(tar))}
+    """By the split that each name tells; where no name tells one, all are train."""
+    told = {tar: split for tar in tars if (split := split_told(tar))}
     if told and len(told) < len(tars):
         odd = next(tar for tar in tars if tar not in told)
         raise DataUsageError(
@@ -85,8 +91,7 @@ def _by_names(store: Store, tars: list[str]) -> Assigned:
         )
     splits: dict[str, list[str]] = {}
     for tar in tars:
-        name = told.get(tar, "train")
-        splits.setdefault(SHORT.get(name, name), []).append(tar)
+        splits.setdefault(told.get(tar, "train"), []).append(tar)
     return Assigned(splits=splits, left_out=[])
 
 

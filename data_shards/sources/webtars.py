@@ -8,17 +8,17 @@ class list turns into WNIDs, or WNIDs themselves. Only images, .cls and .json ar
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
 from data_shards.errors import DataError, DataUsageError
+from data_shards.keys import split_name
 from data_shards.pool import OnDone
 from data_shards.sources.base import WNID, Found, Listing, is_image, name_of
 from data_shards.sources.tars import Member, Tar, members, tar_file
+from data_shards.tarsplits import split_told
 
-SPLIT = re.compile(r"(?:^|[-_.])(train|minival|val|validation|test)(?:[-_.]|$)")
 MAX_LABEL_BYTES = 1 << 20
 FIELDS = ("wnid", "label")
 """Where a .json says its class; `label` is what timm's tars have."""
@@ -38,8 +38,7 @@ def list_webtars(
     """
     listing: Listing = {}
     for path in tars:
-        told = SPLIT.search(path.stem)
-        split = {"validation": "val"}.get(told[1], told[1]) if told else "train"
+        split = split_told(path.name) or "train"
         for key, sample in _samples(tar_file(path), ignored):
             image, wnid = _image(path, key, sample), _wnid(path, key, sample, classes)
             listing.setdefault(split, {}).setdefault(wnid, []).append(
@@ -52,10 +51,10 @@ def list_webtars(
 def _samples(tar: Tar, ignored: list[str]) -> Iterator[tuple[str, dict[str, Member]]]:
     """(key, members by extension) of each sample: members one after another whose names are equal to the first dot."""
     seen: set[str] = set()
-    for key, group in groupby(members(tar), lambda member: _split_name(member.name)[0]):
+    for key, group in groupby(members(tar), lambda member: split_name(member.name)[0]):
         sample: dict[str, Member] = {}
         for member in group:
-            extension = _split_name(member.name)[1]
+            extension = split_name(member.name)[1]
             if extension in sample or key in seen:
                 raise DataError(
                     f"{tar.name} holds sample {key!r} twice: a sample's members lie side by side, once"
@@ -66,13 +65,6 @@ def _samples(tar: Tar, ignored: list[str]) -> Iterator[tuple[str, dict[str, Memb
             yield key, sample
         else:
             ignored += [f"{tar.name}/{member.name}" for member in sample.values()]
-
-
-def _split_name(name: str) -> tuple[str, str]:
-    """(key, extension in lower case): "a/b.seg.png" is ("a/b", "seg.png"), as webdataset has it."""
-    folder, slash, base = name.rpartition("/")
-    key, _, extension = base.partition(".")
-    return f"{folder}{slash}{key}", extension.lower()
 
 
 def _is_picture(extension: str) -> bool:

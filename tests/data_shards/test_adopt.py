@@ -17,14 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import webdataset
 from foreign import WNIDS, Members, index, make_img2dataset, make_timm, photo, sample, write_tar
 from typer.testing import CliRunner
 
 from data_shards import tarwalk
+from data_shards.augment import eval_image
 from data_shards.cli import app
+from data_shards.decode import decode
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import decode_index
+from data_shards.loader import eval_batches
 from data_shards.pack import PackOptions, pack
 from data_shards.reader import Reader, read_jpeg
 from data_shards.shardset import Adoption, ShardSet, load_shardset
@@ -32,6 +36,9 @@ from data_shards.sources.splits import read_classes
 from data_shards.store import open_store
 from data_shards.tarindex import Rules, index_tar
 from data_shards.verify import verify
+from data_shards.view import View
+
+VIEW = View(image_size=16)
 
 
 def faults(url: Path | str, depth: str = "digests") -> list[tuple[str, int, str]]:
@@ -51,6 +58,14 @@ def delivered(url: Path | str, split: str) -> list[tuple[bytes, int]]:
         for number, shard in enumerate(chosen.shards)
         for sample in (reader.read(number, row) for row in range(shard.samples))
     ]
+
+
+def evaluated(url: Path | str, found: ShardSet, split: str) -> tuple[torch.Tensor, list[int]]:
+    """The images and labels of a split, by our loader."""
+    batches = list(
+        eval_batches(url=str(url), shardset=found, split=split, view=VIEW, batch_size=5, rank=0, world=1)
+    )
+    return torch.cat([batch.images for batch in batches]), torch.cat([b.labels for b in batches]).tolist()
 
 
 def by_webdataset(url: Path | str, found: ShardSet, split: str) -> list[dict[str, bytes]]:
@@ -79,6 +94,9 @@ def test_timms_layout_is_read_to_the_samples_that_webdataset_reads(tmp_path: Pat
     for split in ("train", "val"):
         theirs = by_webdataset(tmp_path / "12k", found, split)
         assert delivered(tmp_path / "12k", split) == [(one["jpg"], int(one["cls"])) for one in theirs]
+        images, labels = evaluated(tmp_path / "12k", found, split)
+        assert labels == [int(one["cls"]) for one in theirs]
+        assert torch.equal(images, torch.stack([eval_image(decode(one["jpg"]), VIEW) for one in theirs]))
     assert faults(tmp_path / "12k") == faults(tmp_path / "12k", "pixels") == []
 
 
@@ -481,6 +499,7 @@ def test_kill_9_then_the_same_command_continues(tmp_path: Path) -> None:
     assert len(done) >= 2
     torn = next(path for path in done if "train" in path.name)
     torn.with_suffix(".keys").unlink()
+    (tmp_path / "killed" / "index" / "imagenet12k-validation-00.json").write_text("{}")  # of something else
     assert index(tmp_path / "killed").resumed > 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
@@ -516,7 +535,7 @@ def test_a_set_that_was_indexed_otherwise_is_left_alone(tmp_path: Path, packed: 
 
 
 def test_in_s3(tmp_path: Path, s3_url: str) -> None:
-    for name, content in contents(make_timm(tmp_path / "local")).items():
+    for name, content in contents(make_timm(tmp_path / "local", (9,), 2)).items():
         open_store(s3_url).write(name, content)
     found = index(tmp_path / "local").shardset
     assert index(s3_url).shardset == found
