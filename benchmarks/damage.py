@@ -1,8 +1,8 @@
 """Damage at random places of shards and indexes: is it all found, and is a wrong sample ever delivered?
 
-Two sets of the same pictures, one as it was packed and one of the same tars adopted where they lie. Every attempt
-cuts one file off, or flips one bit of it, then asks two things apart: whether `raytrain data verify` finds a fault,
-and whether the reader, which does not wait for verify, delivers a sample that is not what was packed.
+Two sets of the same pictures: one packed with restart markers, one of the same tars adopted where they lie. Every
+attempt cuts one file off, or flips one bit of it, then asks two things apart: whether `raytrain data verify` finds a
+fault, and whether the reader, which does not wait for verify, delivers a sample that is not what was packed.
 """
 
 import random
@@ -14,8 +14,11 @@ from typing import Any
 
 from data_shards.adopt import AdoptOptions, adopt
 from data_shards.errors import DataError
-from data_shards.reader import Reader, Sample
+from data_shards.pack import PackOptions, pack
+from data_shards.reader import Reader
+from data_shards.restart import available
 from data_shards.shardset import load_shardset
+from data_shards.synth import SynthOptions, synth
 from data_shards.verify import verify
 
 TRUNCATIONS, FLIPS = 500, 1000
@@ -43,7 +46,7 @@ def adopted(packed: str, root: Path) -> str:
 def attempts(url: str, truncations: int, flips: int, seed: int) -> Iterator[Attempt]:
     """Damage the set at the local folder `url`, one file at a time; each is mended before the next."""
     rng, truth = random.Random(seed), dict(read_all(url))
-    files = [path for path in sorted(Path(url).rglob("*")) if path.suffix in (".tar", ".idx")]
+    files = [path for path in sorted(Path(url).rglob("*")) if path.suffix in (".tar", ".idx", ".rst")]
     for kind in ["truncation"] * truncations + ["flip"] * flips:
         file = rng.choice(files)
         whole = file.read_bytes()
@@ -67,29 +70,30 @@ def attempts(url: str, truncations: int, flips: int, seed: int) -> Iterator[Atte
         )
 
 
-def read_all(url: str) -> Iterator[tuple[tuple[str, int, int], Sample]]:
-    """Every sample that the reader delivers, by (split, shard, row)."""
+def read_all(url: str) -> Iterator[tuple[tuple[str, int, int], tuple[bytes, int, bytes]]]:
+    """(picture, label, its segments) of every sample that the reader delivers, by (split, shard, row)."""
     for name, split in load_shardset(url).splits.items():
         reader = Reader(url, split)
         for number, shard in enumerate(split.shards):
             for row in range(shard.samples):
                 try:
-                    yield (name, number, row), reader.read(number, row)
+                    sample = reader.read(number, row)
+                    yield (name, number, row), (sample.image, sample.label, bytes(sample.lengths))
                 except DataError:
                     continue
 
 
 def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """All attempts on both sets."""
-    from sets import make_set
-
-    from data_shards.synth import SynthOptions
-
-    options = SynthOptions(classes=6, images=20, val_images=5, size=48)
-    packed = make_set(scratch, options, samples_per_shard=32)
+    drawn, packed = scratch / "drawn", str(scratch / "packed")
+    synth(drawn, SynthOptions(classes=6, images=20, val_images=5, size=48), 2, lambda *_: None)
+    options = PackOptions(name="drawn", samples_per_shard=32, restart_markers=available() or None)
+    pack(drawn, packed, options, 2, 0.0, lambda *_: None)
     results = {}
-    for name, url in (("packed", packed), ("adopted", adopted(packed, scratch / "adopted"))):
-        made = list(attempts(url, TRUNCATIONS, FLIPS, seed=0))
+    for seed, (name, url) in enumerate(
+        [("packed", packed), ("adopted", adopted(packed, scratch / "adopted"))]
+    ):
+        made = list(attempts(url, TRUNCATIONS, FLIPS, seed))
         results[name] = {kind: count(made, kind) for kind in ("truncation", "flip")}
         results[name]["missed"] = [vars(one) for one in made if not one.found or one.wrong]
         say(f"{name}: {results[name]}")

@@ -83,7 +83,7 @@ def verify(
                 on_shard(1, total)
                 readings.append(reading)
                 faults += reading.faults
-            for found in pool.map(lambda shard: list(_check_segments(store, shard)), split.shards):
+            for found in pool.map(lambda shard: list(_check_segments(store, shard, depth)), split.shards):
                 faults += found
             faults += _check_split(name, split, readings, len(shardset.classes))
             if not faults:
@@ -155,19 +155,20 @@ def _glance(store: Store, shard: Shard) -> _Reading:
     return _Reading(faults=faults, index=index, keys=np.zeros(0, np.uint64))
 
 
-def _check_segments(store: Store, shard: Shard) -> Iterator[Fault]:
-    """The segment lengths, where the set has some."""
-    if shard.segments is None:
+def _check_segments(store: Store, shard: Shard, depth: Depth) -> Iterator[Fault]:
+    """The segment lengths, where the set has some. They are large: without the digests their size has to do."""
+    key, packed = shard.segments_key, shard.segments
+    if packed is None:
         return
     try:
-        raw = store.read(shard.segments_key)
+        size = store.size(key)
+        if size != packed.bytes:
+            what = f"{size} bytes long, packed were {packed.bytes}"
+            yield Fault(file=key, offset=min(size, packed.bytes), what=what)
+        elif depth != "index" and hashlib.sha256(store.read(key)).hexdigest() != packed.sha256:
+            yield Fault(file=key, offset=0, what="the segment lengths are not those that were packed")
     except NotFoundError:
-        yield Fault(file=shard.segments_key, offset=0, what="the file is missing")
-        return
-    if hashlib.sha256(raw).hexdigest() != shard.segments.sha256:
-        yield Fault(
-            file=shard.segments_key, offset=0, what="the segment lengths are not those that were packed"
-        )
+        yield Fault(file=key, offset=0, what="the file is missing")
 
 
 def judge(shard: Shard, tar: bytes, raw_index: bytes) -> _Reading:

@@ -15,6 +15,7 @@ from data_shards.cli import app
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import decode_index
 from data_shards.reader import Reader, labels, read_jpeg
+from data_shards.restart import available
 from data_shards.shardset import load_shardset
 from data_shards.store import open_store
 from data_shards.verify import Depth, Verification, verify
@@ -34,9 +35,10 @@ def rewrite(root: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["packed", "adopted"])
-def test_random_cuts_and_flipped_bits(kind: str, packed_copy: Path, tmp_path: Path) -> None:
+def test_random_cuts_and_flipped_bits(kind: str, make_set: Callable[..., str], tmp_path: Path) -> None:
     """A tenth of what benchmarks/damage.py does, over both kinds of sets together."""
-    url = str(packed_copy) if kind == "packed" else adopted(str(packed_copy), tmp_path / "adopted")
+    packed = make_set(restart_markers=available() or None)
+    url = packed if kind == "packed" else adopted(packed, tmp_path / "adopted")
     made = list(attempts(url, truncations=25, flips=50, seed=1))
     assert len(made) == 75
     assert [one for one in made if not one.found] == []
