@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from data_shards import restart
 from data_shards.pack import PackOptions, pack
 from tests.data_shards.archives import CAT, DOG, pictures, write_layout
 from tests.data_shards.test_pack import contents
@@ -80,7 +81,8 @@ def test_a_cluster_makes_the_bytes_of_one_machine(
     said = json.loads(again.stdout)
     assert (said["images"], said["shards"]) == (300, 60)
     assert 5 <= said["resumed"] < 300
-    options = PackOptions(name="small", samples_per_shard=5)
+    markers = restart.available() or None  # as the command does
+    options = PackOptions(name="small", samples_per_shard=5, restart_markers=markers)
     pack(train, str(tmp_path / "local"), options, 1, 0.0, lambda *_: None)
     assert contents(out) == contents(tmp_path / "local")
 
