@@ -17,7 +17,7 @@ from data_shards.adopt_job import AdoptJob, AdoptRecord, Plan, adopt_tar, finish
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD, TAR_BLOCK, decode_index
 from data_shards.keys import duplicates
-from data_shards.pack import NOTE, QUARANTINE
+from data_shards.packing_notes import NOTE, QUARANTINE
 from data_shards.pool import run_jobs
 from data_shards.shard_writer import put
 from data_shards.shardset import MANIFEST, Adoption, Shard, ShardSet, Split, Value, load_shardset

@@ -2,8 +2,6 @@
 
 The images are shuffled once, then cut into shards; each shard is one job and ends with a record beside its
 index. A run that finds records continues behind them. The manifest comes last, then the notes are removed.
-
-    packing.json  index/NAME.json  there while packing only
 """
 
 import os
@@ -12,24 +10,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt
 
 from data_shards.errors import DataError, DataUsageError
-from data_shards.index import RECORD
+from data_shards.packing_notes import QUARANTINE, Plan, claim, finished, finished_shards, remove_notes
 from data_shards.pool import OnDone, cores, run_jobs
 from data_shards.repair import repair
 from data_shards.resize import Resize
 from data_shards.shard_writer import Restarts, ShardJob, ShardRecord, put, write_shard
-from data_shards.shardset import MANIFEST, Adoption, Choices, Packing, ShardSet, Split, Value, load_shardset
+from data_shards.shardset import MANIFEST, Choices, Packing, ShardSet, Split, Value
 from data_shards.sources import Inputs, Source, read_source
-from data_shards.store import NotFoundError, Store, open_store
-
-NOTE = "packing.json"
-QUARANTINE = "quarantine.jsonl"
-Note = TypeVar("Note", bound=Value)
+from data_shards.store import Store, open_store
 
 
 class PackOptions(Choices):
@@ -60,13 +53,6 @@ class PackResult(Value):
     restarts: Restarts | None = None
 
 
-class _Plan(Value):
-    """What is being packed here: another plan may not continue it."""
-
-    name: str
-    packing: Packing
-
-
 def pack(
     src: Path | Inputs,
     out: str,
@@ -89,23 +75,23 @@ def pack(
         raise DataUsageError(f"--max-bad {max_bad}: it is a fraction of all files, from 0 to 1")
     _refuse_inside(inputs, out)
     source = read_source(inputs, options, on_listed)
-    plan, store = _Plan(name=options.name, packing=options.packing(source.digest)), open_store(out)
-    finished = _finished(store, plan)
+    plan, store = Plan(name=options.name, packing=options.packing(source.digest)), open_store(out)
+    complete = finished(store, plan)
     jobs, run = list(_jobs(out, source, plan)), partial(_run, workers=workers, address=address)
-    if finished is not None:
-        mended = repair(store, finished, jobs, run, on_shard)
-        _remove_notes(store)
+    if complete is not None:
+        mended = repair(store, complete, jobs, run, on_shard)
+        remove_notes(store)
         bad = len(store.read(QUARANTINE).splitlines())
         return PackResult(
-            shardset=finished,
+            shardset=complete,
             quarantined=bad,
             resumed=0,
             ignored=source.ignored,
             complete_before=True,
             mended=mended,
         )
-    _claim(store, plan)
-    records = _records(store)
+    claim(store, plan)
+    records = finished_shards(store)
     resumed = sum(len(job.items) for job in jobs if job.name in records)
     limit = max(1, int(max_bad * source.images))
     _write_shards(jobs, records, run, limit, on_shard, store)
@@ -133,67 +119,6 @@ def _refuse_inside(inputs: Inputs, out: str) -> None:
             raise DataUsageError(f"--out {out} lies inside the source {root}: it would become a class of it")
 
 
-def _finished(store: Store, plan: _Plan) -> ShardSet | None:
-    """The set that is there, if it is the one that is asked for; DataUsageError if it is another one."""
-    try:
-        store.size(MANIFEST)
-    except NotFoundError:
-        return None
-    found = load_shardset(store.url)
-    if isinstance(found.packing, Adoption):
-        raise DataUsageError(f"{store.url} holds tars that were indexed in place: choose another --out")
-    _same_plan(store, _Plan(name=found.name, packing=found.packing), plan)
-    return found
-
-
-def _claim(store: Store, plan: _Plan) -> None:
-    """Write down what is packed here. DataUsageError where something else has begun, or lies there."""
-    try:
-        found = _parsed(_Plan, store, NOTE)
-    except NotFoundError:
-        others = _others(store)
-        if others:
-            raise DataUsageError(
-                f"{store.url} holds other files ({others[0]}, ...), and no packing that broke off: choose another --out"
-            ) from None
-        put(store, NOTE, plan.model_dump_json().encode())
-    else:
-        _same_plan(store, found, plan)
-
-
-def _others(store: Store) -> list[str]:
-    """What lies at the top of a folder. A prefix in S3 is asked for shards alone: it may be a bucket's whole."""
-    if store.url.startswith("s3://"):
-        return store.list("shards/")
-    folder = Path(store.url)
-    return sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
-
-
-def _parsed(kind: type[Note], store: Store, key: str) -> Note:
-    try:
-        return kind.model_validate_json(store.read(key))
-    except ValidationError:
-        raise DataUsageError(
-            f"{store.url}/{key} is no note of a packing that broke off: choose another --out, or remove the file"
-        ) from None
-
-
-def _same_plan(store: Store, found: _Plan, asked: _Plan) -> None:
-    there, here = ({"name": p.name, **dict(p.packing)} for p in (found, asked))
-    differences = [
-        f"{field} {there[field]} there, {here[field]} asked for"
-        if field != "source"
-        else "the source has other files, or files of other sizes, than those that were packed"
-        for field in there
-        if there[field] != here[field]
-    ]
-    if differences:
-        raise DataUsageError(
-            f"{store.url} holds another set: {'; '.join(differences)}. "
-            "Choose another --out, or remove that one first"
-        )
-
-
 def shuffled(count: int, seed: int, split: int) -> list[int]:
     """A permutation of range(count). By the raw words of Philox, whose stream numpy promises to keep."""
     words = np.random.Philox(key=np.array([seed, split], np.uint64)).random_raw(count)
@@ -201,7 +126,7 @@ def shuffled(count: int, seed: int, split: int) -> list[int]:
     return order
 
 
-def _jobs(out: str, source: Source, plan: _Plan) -> Iterator[ShardJob]:
+def _jobs(out: str, source: Source, plan: Plan) -> Iterator[ShardJob]:
     cut = plan.packing.samples_per_shard
     place = out if "://" in out else os.path.abspath(out)  # a task of a cluster stands in another folder
     for number, (split, items) in enumerate(source.splits.items()):
@@ -217,30 +142,6 @@ def _jobs(out: str, source: Source, plan: _Plan) -> Iterator[ShardJob]:
                 classes=source.classes,
                 items=[items[position] for position in order[start : start + cut]],
             )
-
-
-def _records(store: Store) -> dict[str, ShardRecord]:
-    """The shards that an earlier run has finished: record, tar and index are there and fit together."""
-    records = {}
-    for key in store.list("index/"):
-        if key.endswith(".json"):
-            record = _parsed(ShardRecord, store, key)
-            if _whole(store, record):
-                records[record.shard.name] = record
-    return records
-
-
-def _whole(store: Store, record: ShardRecord) -> bool:
-    shard = record.shard
-    if not shard.samples:
-        return True
-    expected = {shard.tar_key: shard.bytes, shard.index_key: shard.samples * RECORD.itemsize}
-    if shard.segments is not None:
-        expected[shard.segments_key] = shard.segments.bytes
-    try:
-        return all(store.size(key) == size for key, size in expected.items())
-    except NotFoundError:
-        return False
 
 
 def _write_shards(
@@ -293,7 +194,7 @@ def _write_quarantine(store: Store, jobs: list[ShardJob], records: dict[str, Sha
 
 
 def _declare(
-    store: Store, plan: _Plan, source: Source, jobs: list[ShardJob], records: dict[str, ShardRecord]
+    store: Store, plan: Plan, source: Source, jobs: list[ShardJob], records: dict[str, ShardRecord]
 ) -> ShardSet:
     """Write the manifest: from here on the set is complete."""
     _write_quarantine(store, jobs, records)
@@ -313,12 +214,5 @@ def _declare(
         )
     shardset = ShardSet(name=plan.name, classes=source.classes, splits=splits, packing=plan.packing)
     put(store, MANIFEST, shardset.model_dump_json(indent=1).encode())
-    _remove_notes(store)
+    remove_notes(store)
     return shardset
-
-
-def _remove_notes(store: Store) -> None:
-    for key in store.list("index/"):
-        if key.endswith(".json"):
-            store.delete(key)
-    store.delete(NOTE)

@@ -30,6 +30,13 @@ sys.stdin.read()
 ray.shutdown()
 """
 
+OPTIONS = PackOptions(name="small", samples_per_shard=5, restart_markers=restart.available() or None)
+"""What `command` asks for."""
+
+
+def stop(images: int, of: int) -> None:
+    raise KeyboardInterrupt
+
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
@@ -81,9 +88,7 @@ def test_a_cluster_makes_the_bytes_of_one_machine(
     said = json.loads(again.stdout)
     assert (said["images"], said["shards"]) == (300, 60)
     assert 5 <= said["resumed"] < 300
-    markers = restart.available() or None  # as the command does
-    options = PackOptions(name="small", samples_per_shard=5, restart_markers=markers)
-    pack(train, str(tmp_path / "local"), options, 1, 0.0, lambda *_: None)
+    pack(train, str(tmp_path / "local"), OPTIONS, 1, 0.0, lambda *_: None)
     assert contents(out) == contents(tmp_path / "local")
 
 
@@ -91,7 +96,8 @@ def test_what_a_task_finds_wrong_is_said_as_by_a_process(
     address: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     train = write_layout("ILSVRC2012_img_train.tar", pictures([CAT, DOG]), tmp_path)
-    (tmp_path / "out").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        pack(train, str(tmp_path / "out"), OPTIONS, 1, 0.0, stop)
     (tmp_path / "out" / "shards").write_text("a file where the shards are to go")
     done = subprocess.run(
         command(train, tmp_path / "out", address), env=environment, capture_output=True, text=True
