@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from conditions import spread, table, tell
@@ -12,6 +11,8 @@ from pixels import error
 from rows import BASE, MARKED, OURS, ROWS, TRIED, Row
 from sets import draw_photographs, pack_photographs
 from turns import OutError, Runner, take_turns
+
+from data_shards.restart import MISSING, available
 
 REPEATS = 7
 
@@ -22,6 +23,7 @@ def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
     out: dict[str, str] = {}
     runners: dict[str, Runner] = {}
     errors: dict[str, float] = {}
+    stored: dict[str, float] = {}
     with ExitStack() as ends:
         for number, row in enumerate(ROWS):
             own = scratch / f"path-{number}"
@@ -29,6 +31,7 @@ def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
             try:
                 runner = start(row, data, own)
                 ends.callback(runner.end)
+                stored[row.title] = stored_kilobytes(row, data, own)
                 errors[row.title] = error(runner, row, data, own)
             except OutError as reason:
                 out[row.title] = str(reason)
@@ -42,24 +45,35 @@ def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
         "raw": passes,
         "versions": {title: runner.versions for title, runner in runners.items()},
         "pixel_error": errors,
+        "stored_kilobytes": stored,
         "out": out | failed,
         "medians": summary(passes),
     }
 
 
 def make_data(scratch: Path) -> Data:
-    """The photographs, and the set packed from them."""
+    """The photographs, and the sets packed from them: without restart markers and, where jpegtran is, with."""
     images = scratch / "images"
     draw_photographs(images)
     pack_photographs(images, scratch / "shards")
+    if available():
+        pack_photographs(images, scratch / "marked", restart_markers=True)
     return Data(images=images, shards=scratch / "shards", marked=scratch / "marked", own=scratch)
 
 
 def start(row: Row, data: Data, own: Path) -> Runner:
     """The row's process, which keeps its own format in `own`."""
     if row.title == MARKED and not data.marked.exists():
-        raise OutError("packing makes no restart markers yet")
+        raise OutError(MISSING)
     return Runner(row, {key: str(folder) for key, folder in data._replace(own=own)._asdict().items()}, own)
+
+
+def stored_kilobytes(row: Row, data: Data, own: Path) -> float:
+    """Per training picture: of the path's own format, or of the shards that it reads."""
+    formats = [file for file in own.rglob("*") if file.is_file() and file.name != "log"]
+    shards = (data.marked if row.title == MARKED else data.shards) / "shards"
+    files = formats or list(shards.glob("train-*"))
+    return sum(file.stat().st_size for file in files) / len(data.files()) / 1000
 
 
 def describe(data: Data) -> dict[str, Any]:
@@ -78,15 +92,15 @@ def describe(data: Data) -> dict[str, Any]:
 
 
 def summary(passes: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Speeds by path, their ratios to the base round by round, and ours to the fastest peer's."""
+    """Speeds by path, their ratios to the base round by round, and ours to each path's."""
     speeds = {title: [done["images"] / done["cpu"] for done in rounds] for title, rounds in passes.items()}
-    fastest = max(set(speeds) - {OURS, MARKED}, key=lambda title: median(speeds[title]))
     return {
         "images_per_cpu_second": {title: spread(repeats) for title, repeats in speeds.items()},
         "over_base": {title: paired(repeats, speeds[BASE]) for title, repeats in speeds.items()},
-        "fastest_peer": fastest,
-        "over_fastest_peer": {
-            title: paired(speeds[title], speeds[fastest]) for title in (OURS, MARKED) if title in speeds
+        "ours_over_it": {
+            mine: {title: paired(speeds[mine], repeats) for title, repeats in speeds.items() if title != mine}
+            for mine in (OURS, MARKED)
+            if mine in speeds
         },
     }
 
@@ -100,27 +114,36 @@ def page(result: dict[str, Any]) -> str:
     """The table of paths, and what was tried for each."""
     settings, medians = result["settings"], result["medians"]
     filters = {row.title: row.filter_name for row in ROWS}
+    ours = medians["ours_over_it"]
     rows = [
         [
             title,
             tell(speed, 0),
             tell(medians["over_base"][title]),
+            *(tell(ratios[title]) if title in ratios else "" for ratios in ours.values()),
             f"{result['pixel_error'][title]:.3f}",
-            f"{filters[title]}",
+            filters[title],
+            f"{result['stored_kilobytes'][title]:.0f}",
         ]
         for title, speed in medians["images_per_cpu_second"].items()
     ]
-    ahead = "; ".join(f"{title} {tell(ratio)}" for title, ratio in medians["over_fastest_peer"].items())
     missing = "".join(
         f"- **{title}** is not in the table: {reason}\n" for title, reason in result["out"].items()
     )
     versions = {name: number for held in result["versions"].values() for name, number in held.items()}
-    header = ["path", "images per CPU second", f"over {BASE}", "pixel error, of 255", "filter"]
+    header = [
+        "path",
+        "images per CPU second",
+        f"its speed over {BASE}",
+        *(f"{mine}, over it" for mine in ours),
+        "pixel error, of 255",
+        "filter",
+        "kB stored per picture",
+    ]
     return f"""## Reading, decoding and cropping
 
 {table(header, rows)}
 
-Over the fastest peer, {medians["fastest_peer"]}, round by round: {ahead}.
 Peers' versions: {", ".join(f"{name} {number}" for name, number in sorted(versions.items()))}.
 {missing}
 How: {settings["images"]} made-up photographs of {settings["mean_width"]:.0f} x {settings["mean_height"]:.0f} px and

@@ -47,6 +47,7 @@ def all_parts(data: Data) -> dict[str, Part]:
         **reading(data),
         "decode whole: Pillow": lambda: [pil(jpeg).load() for jpeg in jpegs],
         "decode whole: torchvision": lambda: [tv(jpeg) for jpeg in jpegs],
+        **cutting(data),
         **resizing(jpegs),
         "digest: crc32": lambda: [zlib.crc32(jpeg) for jpeg in jpegs],
         "digest: sha256": lambda: [hashlib.sha256(jpeg).digest() for jpeg in jpegs],
@@ -69,6 +70,29 @@ def reading(data: Data) -> dict[str, Part]:
             WebDataset(tars, shardshuffle=False).to_tuple("jpg", "cls")
         ),
         "read: index, mmap and crc32": lambda: [reader.read(*place) for place in places],
+    }
+
+
+def cutting(data: Data) -> dict[str, Part]:
+    """The boxes of training crops out of restart segments: cut, and decoded by torchvision."""
+    if not data.marked.exists():
+        return {}
+    from data_shards.decode import decode_region
+    from data_shards.reader import Reader
+    from data_shards.shardset import load_shardset
+    from data_shards.splice import Box, splice
+
+    split = load_shardset(str(data.marked)).split("train")
+    reader = Reader(str(data.marked), split)
+    jobs = []
+    for number, shard in enumerate(split.shards):
+        for row in range(shard.samples):
+            sample = reader.read(number, row)
+            box = training_box(pil(sample.image), len(jobs))
+            jobs.append((sample.image, sample.lengths, Box(*box)))
+    return {
+        "cut a crop's segments": lambda: [splice(*job) for job in jobs],
+        "cut and decode them: torchvision": lambda: [decode_region(*job) for job in jobs],
     }
 
 

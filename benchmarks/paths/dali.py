@@ -26,9 +26,7 @@ class DaliPath:
                 name="reader", missing_component_behavior="error",
             )  # fmt: skip
             images = fn.decoders.image_random_crop(
-                jpegs,
-                random_area=[0.08, 1.0],
-                random_aspect_ratio=[3 / 4, 4 / 3],
+                jpegs, random_area=[0.08, 1.0], random_aspect_ratio=[3 / 4, 4 / 3]
             )
             images = fn.resize(images, size=[SIDE, SIDE], **self._resize)
             mirror = fn.random.coin_flip()

@@ -17,29 +17,36 @@ class OurPath:
         from data_shards.shardset import load_shardset
         from data_shards.view import View
 
-        shardset = load_shardset(str(url))
-        self._data, self._samples = data, shardset.split("train").samples
+        self._view, shardset = View(image_size=SIDE), load_shardset(str(url))
+        self._data, self._split, self._url = data, shardset.split("train"), str(url)
         self._batches = train_batches(
-            url=str(url), shardset=shardset, split="train", view=View(image_size=SIDE), seed=0,
+            url=self._url, shardset=shardset, split="train", view=self._view, seed=0,
             global_batch=BATCH, micro_batch=BATCH, rank=0, world=1, samples_seen=0, processes=0,
         )  # fmt: skip
 
     def epoch(self) -> Iterator[Any]:
         """The next batches of the stream, as many as hold all samples once."""
-        return (batch.images for batch in islice(self._batches, self._samples // BATCH))
+        return (batch.images for batch in islice(self._batches, self._split.samples // BATCH))
 
     def crops(self, picks: list[Pick]) -> Any:
-        """Those boxes."""
+        """Those boxes, out of the shards."""
         import torch
 
-        from data_shards.augment import _resize
-        from data_shards.decode import decode
+        from data_shards.augment import finish
+        from data_shards.decode import decode_region
+        from data_shards.reader import Reader
+        from data_shards.splice import Box
 
-        files, crops = self._data.files(), []
-        for pick in picks:
-            pixels = decode(files[pick.number].read_bytes())
-            box = pixels[:, pick.top : pick.top + pick.height, pick.left : pick.left + pick.width]
-            crops.append(_resize(box, SIDE, SIDE))
+        reader, files, crops = Reader(self._url, self._split), self._data.files(), []
+        rows = (
+            (number, row) for number, shard in enumerate(self._split.shards) for row in range(shard.samples)
+        )
+        places = {reader.key(*place): place for place in rows}
+        for number, *box in picks:
+            file = files[number]
+            sample = reader.read(*places[f"{file.parent.name}/{file.stem}"])
+            crop = decode_region(sample.image, sample.lengths, Box(*box))
+            crops.append(finish(crop, False, self._view))
         return torch.stack(crops)
 
 
