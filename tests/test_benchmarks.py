@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from data_shards.synth import SynthOptions
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 BUSY = 0.4
 """Seconds of CPU, in whole ticks even on a slow machine."""
@@ -52,3 +54,18 @@ def test_area_reference_is_the_mean_of_whole_blocks_and_keeps_light(monkeypatch:
     wanted = blocks.reshape(224, 2, 224, 3, 3).mean(axis=(1, 3))
     assert np.abs(area_average(blocks) - wanted).max() <= 0.5
     assert (area_average(np.full((301, 233, 3), 77)) == 77).all()
+
+
+def test_our_own_crops_come_out_of_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from paths.ours import open_path
+    from paths.path import Data
+    from pixels import picks, reference
+    from sets import make_set
+
+    make_set(tmp_path, SynthOptions(classes=2, images=8, val_images=1, size=64))
+    data = Data(images=tmp_path / "images", shards=tmp_path / "shards", marked=tmp_path, own=tmp_path)
+    boxes = picks(data, centred=False)
+    assert [box.number for box in boxes] == [0, 8]
+    crops = np.asarray(open_path(data, marked=False).crops(boxes)).astype(np.int16)
+    assert np.abs(crops - reference(data, boxes, "bicubic")).mean() < 0.5

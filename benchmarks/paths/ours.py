@@ -30,6 +30,7 @@ class OurPath:
 
     def crops(self, picks: list[Pick]) -> Any:
         """Those boxes, out of the shards."""
+        import numpy as np
         import torch
 
         from data_shards.augment import finish
@@ -46,7 +47,7 @@ class OurPath:
             file = files[number]
             sample = reader.read(*places[f"{file.parent.name}/{file.stem}"])
             crop = decode_region(sample.image, sample.lengths, Box(*box))
-            crops.append(finish(crop, False, self._view))
+            crops.append(finish(crop, False, self._view, np.random.default_rng(0)))
         return torch.stack(crops)
 
 
