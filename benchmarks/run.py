@@ -21,7 +21,7 @@ from typing import Any
 
 from conditions import conditions, conditions_line
 
-BENCHMARKS = ("startup", "restart", "engine", "loader", "parts", "order", "damage")
+BENCHMARKS = ("startup", "restart", "engine", "loader", "parts", "order", "damage", "faults")
 HERE = Path(__file__).parent
 HEAD = """# Measured
 

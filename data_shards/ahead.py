@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,10 @@ from data_shards.reader import OPEN_SHARDS, Reader, files_of
 
 POLL = 0.5
 """Seconds between two looks at how far the reader is, and whether there is room again."""
+
+AT_ONCE = 3
+"""Shards fetched at a time, over the same connections: while one waits for a range that met a fault, they go on with
+the others'."""
 
 SLOTS = 2**14
 """Slots of the rank located at a time, about."""
@@ -109,14 +114,16 @@ class Ahead:
             yield slots
 
     def _run(self) -> None:
-        with contextlib.suppress(DataError, AbandonedError):
+        with contextlib.suppress(DataError, AbandonedError), ThreadPoolExecutor(AT_ONCE) as pool:
             while self._wanted():
                 if self._next >= self._at + self._order.span:
                     self._closed.wait(POLL)
                     continue
                 self._passed.append((self._next, self._clock()))
-                for shard in self._shards():
-                    self._bring(shard)
+                while len(self._passed) > 1 and self._passed[1][0] <= self._at:
+                    self._passed.popleft()
+                for _ in pool.map(self._bring, self._shards()):
+                    pass
                 self._next += self._step
 
     def _wanted(self) -> bool:
@@ -132,10 +139,9 @@ class Ahead:
     def _bring(self, shard: int) -> None:
         """Fetch it in the place of what was used last before all that the reader has yet to read was looked at."""
         while self._wanted():
-            while len(self._passed) > 1 and self._passed[1][0] <= self._at:
-                self._passed.popleft()
+            older_than = max(when for slot, when in self._passed if slot <= self._at)
             try:
-                self._reader.bring(shard, self._passed[0][1], self._wanted)
+                self._reader.bring(shard, older_than, self._wanted)
                 break
             except NoRoomError:  # until the reader has closed a shard that it has done with
                 self._closed.wait(POLL)

@@ -14,13 +14,14 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
 
 from data_shards.cache_room import Room, hold, read_limit, sole_writer
 from data_shards.errors import DataError
-from data_shards.fetch import fetch
+from data_shards.fetch import IN_FLIGHT, fetch
 from data_shards.store import NotFoundError, Store, open_store
 
 
@@ -145,7 +146,7 @@ class Cache:
             with sole_writer(part) as draft:
                 if not path.exists():
                     self._room.reserve(draft, size, older_than)
-                    fetch(self._store, key, size, sha256, draft, wanted)
+                    fetch(self._store, self._pool, key, size, sha256, draft, wanted)
                     draft.flush()
                     part.rename(path)
         except OSError as error:
@@ -175,6 +176,11 @@ class Cache:
             raise DataError(
                 f"{self._url}/{key} is missing, and the manifest lists it. Pack the set again"
             ) from None
+
+    @cached_property
+    def _pool(self) -> Executor:
+        """The connections of all downloads of this cache; its threads end with it."""
+        return ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="raytrain-fetch")
 
     @cached_property
     def _store(self) -> Store:

@@ -3,7 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from itertools import islice
 from typing import BinaryIO
 
@@ -22,16 +22,18 @@ class AbandonedError(Exception):
 
 
 def fetch(
-    store: Store, key: str, size: int, sha256: str, file: BinaryIO, wanted: Callable[[], bool] = lambda: True
+    store: Store, pool: Executor, key: str, size: int, sha256: str, file: BinaryIO, wanted: Callable[[], bool]
 ) -> None:
     """Write the object's bytes into `file`, from its start. DataError if they have not that size and digest.
+
+    The GETs are made by `pool`. Downloads may share one: where one waits for its last range, others go on.
 
     A wrong digest is asked for once more: the bits may have flipped on the way. AbandonedError once `wanted()`
     is false; it is asked between ranges.
     """
-    found = _digest_of(store, key, size, file, wanted)
+    found = _digest_of(store, pool, key, size, file, wanted)
     if found != sha256:
-        found = _digest_of(store, key, size, file, wanted)
+        found = _digest_of(store, pool, key, size, file, wanted)
     if found != sha256 or file.tell() != size:
         raise DataError(
             f"{store.url}/{key} is damaged: its sha256 is {found} and the manifest says {sha256} "
@@ -39,11 +41,13 @@ def fetch(
         )
 
 
-def _digest_of(store: Store, key: str, size: int, file: BinaryIO, wanted: Callable[[], bool]) -> str:
+def _digest_of(
+    store: Store, pool: Executor, key: str, size: int, file: BinaryIO, wanted: Callable[[], bool]
+) -> str:
     """The sha256 of what came, which is in `file` now."""
     digest = hashlib.sha256()
     file.seek(0)
-    for piece in ranges(store, key, size):
+    for piece in ranges(store, pool, key, size):
         if not wanted():
             raise AbandonedError
         digest.update(piece)
@@ -52,16 +56,16 @@ def _digest_of(store: Store, key: str, size: int, file: BinaryIO, wanted: Callab
     return digest.hexdigest()
 
 
-def ranges(store: Store, key: str, size: int) -> Iterator[bytes]:
-    """The object's bytes in order; the IN_FLIGHT ranges that follow are under way meanwhile."""
-    pool = ThreadPoolExecutor(IN_FLIGHT)
+def ranges(store: Store, pool: Executor, key: str, size: int) -> Iterator[bytes]:
+    """The object's bytes in order; the ranges that follow are under way in `pool` meanwhile, IN_FLIGHT at most."""
+    starts = iter(range(0, size, RANGE))
+    asked = (pool.submit(store.read, key, start, min(RANGE, size - start)) for start in starts)
+    waiting = deque(islice(asked, IN_FLIGHT))
     try:
-        starts = iter(range(0, size, RANGE))
-        asked = (pool.submit(store.read, key, start, min(RANGE, size - start)) for start in starts)
-        waiting = deque(islice(asked, IN_FLIGHT))
         while waiting:
             piece = waiting.popleft().result()
             waiting.extend(islice(asked, 1))
             yield piece
     finally:
-        pool.shutdown(cancel_futures=True)
+        for left in waiting:
+            left.cancel()

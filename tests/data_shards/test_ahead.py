@@ -1,5 +1,6 @@
 """Fetching ahead: in reading order, once per node, no further than the next block, behind the reader's back."""
 
+import threading
 import time
 from fractions import Fraction
 from itertools import islice
@@ -73,6 +74,26 @@ def test_two_ranks_of_a_node_make_one_get_per_file(remote, faulty, tmp_path):
     files = [seen.path for seen in proxy.gets]
     assert len(files) == 8
     assert len(set(files)) == 8  # 4 tars and 4 indexes
+
+
+def test_a_shard_that_waits_does_not_hold_up_the_next(remote, faulty, tmp_path):
+    asked, another = set(), threading.Event()
+
+    def hold_the_first_until_another_is_asked_for(_, path):
+        if path.endswith(".tar"):
+            asked.add(path)
+            if len(asked) > 1:
+                another.set()
+            elif not another.wait(60):
+                return "denied"
+        return None
+
+    split = remote["shardset"].split("train")
+    faulty(hold_the_first_until_another_is_asked_for)
+    reader = Reader(remote["url"], split, tmp_path)
+    with Ahead(reader, Order([shard.samples for shard in split.shards], 3), 4, 0, 1, 0):
+        until(lambda: names_in(reader.cache, split.shards) == {0, 1, 2, 3})
+    assert another.is_set()
 
 
 def test_a_tight_cache_changes_nothing_but_the_requests(remote, narrow, faulty, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,8 @@ def test_ranges_put_together_are_the_object(tmp_path, monkeypatch, size):
     monkeypatch.setattr(fetch, "RANGE", 100)
     store = open_store(str(tmp_path))
     store.write(KEY, CONTENT[:size])
-    assert b"".join(fetch.ranges(store, KEY, size)) == CONTENT[:size]
+    with ThreadPoolExecutor(3) as pool:
+        assert b"".join(fetch.ranges(store, pool, KEY, size)) == CONTENT[:size]
 
 
 def test_what_an_earlier_process_left_half_done_is_replaced(s3_url, tmp_path):
