@@ -42,8 +42,9 @@ def refusal(what: str, error: Mapping[str, str], headers: Mapping[str, str]) -> 
         )
     if code in DENIED:
         return DataError(
-            f"{what}: these credentials may not do that here ({code} {said}). They need s3:GetObject, "
-            "s3:PutObject and s3:ListBucket on the bucket; check its policy, or use another AWS_PROFILE"
+            f"{what}: these credentials may not do that here ({code} {said}). Reading needs "
+            "s3:GetObject and s3:ListBucket; writing also s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and "
+            "s3:ListBucketMultipartUploads. Check the bucket's policy, or use another AWS_PROFILE"
         )
     if code in ("412", "PreconditionFailed"):
         return DataError(f"{what} was replaced while it was read. Run the same command again")
