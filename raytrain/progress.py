@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,42 +21,41 @@ RECENT = 50  # steps over which speed is averaged
 def following(run: Path, plan: RunPlan, *, every: float = 1.0) -> Iterator[None]:
     """Show a bar on a terminal, and a line per evaluation everywhere, until the block ends."""
     done = threading.Event()
-    thread = threading.Thread(target=_follow, args=(run, plan, done, every), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with ExitStack() as stack:
+        if sys.stderr.isatty():
+            bar, task = _bar(plan)
+            stack.enter_context(bar)
+            teller = Teller(run, bar.console.print, lambda: _update(bar, task, run))
+        else:
+            teller = Teller(run, lambda line: print(line, flush=True))
+        thread = threading.Thread(target=_follow, args=(teller, done, every), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
 
-def _follow(run: Path, plan: RunPlan, done: threading.Event, every: float) -> None:
-    if not sys.stderr.isatty():
-        teller = Teller(run, lambda line: print(line, flush=True))
-        while not done.wait(every):
-            teller.tell()
+def _follow(teller: "Teller", done: threading.Event, every: float) -> None:
+    while not done.wait(every):
         teller.tell()
-        return
-    bar, task = _bar(plan)
-    with bar:
-        teller = Teller(run, bar.console.print)
-        while not done.wait(every):
-            _update(bar, task, run)
-            teller.tell()
-        _update(bar, task, run)
-        teller.tell()
+    teller.tell()
 
 
 class Teller:
     """Says once what a run has written since the last time: what a fine-tune carried over, and each evaluation."""
 
-    def __init__(self, run: Path, say: Callable[[str], None]) -> None:
-        self.run, self.say = run, say
+    def __init__(
+        self, run: Path, say: Callable[[str], None], update: Callable[[], None] = lambda: None
+    ) -> None:
+        self.run, self.say, self.update = run, say, update
         self.evaluations = len(read_rows(run / EVALUATIONS))
         self.carried = (run / TRANSFER).exists()
 
     def tell(self) -> None:
-        """Say what is new."""
+        """Say what is new, and bring the bar up to date."""
+        self.update()
         if not self.carried and (self.run / TRANSFER).exists():
             self.carried = True
             for line in json.loads((self.run / TRANSFER).read_text())["lines"]:

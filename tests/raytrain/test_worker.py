@@ -257,7 +257,7 @@ def other_classes(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> s
 def tuning_plan(pretrained: Path, other_classes: str) -> RunPlan:
     larger = {"image_size": 24, "min_area": 0.5, "eval_crop": 1.0}
     model = TINY_SWIN.model_copy(update={"window": 6})
-    init = init_from(str(pretrained))
+    init = init_from(str(pretrained), print)
     return plan_for(other_classes, init, model=model, view=larger, **ONE_STEP)
 
 
