@@ -85,7 +85,7 @@ def decode(raw: bytes) -> "torch.Tensor":
     raise UndecodableError(f"a picture of {len(raw)} bytes whose header is right and whose body is not")
 
 
-def decode_region(raw: bytes, lengths: Lengths, crop: Box) -> "torch.Tensor":
+def decode_region(raw: bytes | memoryview, lengths: Lengths, crop: Box) -> "torch.Tensor":
     """uint8 [3, crop.height, crop.width]: `decode(raw)` of the crop alone, from its segments where there are some."""
     if len(lengths):
         part, (top, left, height, width) = splice(raw, lengths, crop)
@@ -93,7 +93,7 @@ def decode_region(raw: bytes, lengths: Lengths, crop: Box) -> "torch.Tensor":
         if pixels is not None:
             return pixels[:, top : top + height, left : left + width]
     top, left, height, width = crop
-    return decode(raw)[:, top : top + height, left : left + width]
+    return decode(bytes(raw))[:, top : top + height, left : left + width]
 
 
 def _torchvision(raw: bytes | bytearray) -> "torch.Tensor | None":

@@ -43,7 +43,7 @@ class Undecodable(NamedTuple):
 class Batch:
     """A micro-batch.
 
-    images       uint8 [b, 3, S, S]
+    images       uint8 [b, 3, S, S], channels last in memory, as decoders and resizing leave them
     labels       int64 [b]
     slots        int64 [b], the global sample counter n in training, the index in the split in evaluation
     places       int64 [b, 2], (shard, row) that was read for each slot
@@ -159,7 +159,9 @@ class _Evaluation:
         """What no decoder reads is black: it keeps its label and counts once."""
         sample = self.reader.read(shard, row)
         try:
-            return _Sample(eval_image(decode(sample.image), self.view), sample.label, (shard, row), None)
+            return _Sample(
+                eval_image(decode(bytes(sample.image)), self.view), sample.label, (shard, row), None
+            )
         except UndecodableError as error:
             side = self.view.image_size
             bad = _undecodable(self.reader, index, shard, row, sample.label, error)
@@ -169,7 +171,7 @@ class _Evaluation:
 def _train_image(sample: Sample, view: View, rng: np.random.Generator) -> torch.Tensor:
     """A training crop. Where the picture has segments, only the crop is decoded: the pixels are the same."""
     if not len(sample.lengths):
-        return train_image(decode(sample.image), view, rng)
+        return train_image(decode(bytes(sample.image)), view, rng)
     box, flip = crop_box(sample.width, sample.height, view, rng)
     return finish(decode_region(sample.image, sample.lengths, box), flip, view, rng)
 
@@ -183,7 +185,7 @@ def _undecodable(
 def _stack(slots: Ints, samples: list[_Sample]) -> Batch:
     images, targets, places, undecodable = zip(*samples, strict=True)
     return Batch(
-        images=torch.stack(images),
+        images=torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2),
         labels=torch.tensor(targets),
         slots=torch.from_numpy(slots),
         places=torch.tensor(places),

@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -30,11 +30,13 @@ workers of a node let go of the old shards one after the other."""
 File = tuple[str, int, str]
 """(key, bytes, sha256) of a file that the manifest names."""
 
+Bytes = TypeVar("Bytes", bytes, memoryview)
+
 
 class Sample(NamedTuple):
-    """An encoded image, checked; its label; its size in pixels and its segments, where they are known."""
+    """An encoded image in its shard, checked; its label; its size in pixels and its segments, where they are known."""
 
-    image: bytes
+    image: memoryview
     label: int
     width: int
     height: int
@@ -97,7 +99,7 @@ class Reader:
 
     def _sample(self, opened: _Open, shard: int, row: int) -> Sample:
         records, tar, segments = opened
-        image = _checked(tar, 0, records[row], f"{self._url}/{self.split.shards[shard].tar_key}")
+        image = _checked(memoryview(tar), 0, records[row], f"{self._url}/{self.split.shards[shard].tar_key}")
         *_, label, width, height = records[row].item()
         return Sample(image, label, width, height, segments.of(row) if segments else WHOLE)
 
@@ -191,7 +193,7 @@ def _records(raw: bytes, split: Split, name: str) -> Index:
     return index
 
 
-def _checked(source: mmap.mmap | bytes, base: int, record: np.void, name: str) -> bytes:
+def _checked(source: Bytes, base: int, record: np.void, name: str) -> Bytes:
     """The record's image out of `source`, which begins at byte `base` of the tar called `name`."""
     block, size, packed, *_ = record.item()
     start = block * TAR_BLOCK

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_shards.order import Ints
 from data_shards.segments import Lengths
 
 FRAMES = range(0xC0, 0xC3)  # baseline, extended and progressive, all of Huffman codes (T.81 table B.1)
@@ -47,7 +46,7 @@ class Frame(NamedTuple):
     data_at: int
 
 
-def read_frame(jpeg: bytes) -> Frame | None:
+def read_frame(jpeg: bytes | memoryview) -> Frame | None:
     """What the header says, None where its markers make no sense or the codes are arithmetic."""
     at, interval, found = 2, 0, None
     while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
@@ -62,7 +61,7 @@ def read_frame(jpeg: bytes) -> Frame | None:
     return None
 
 
-def _frame(jpeg: bytes, size_at: int, interval: int, data_at: int) -> Frame | None:
+def _frame(jpeg: bytes | memoryview, size_at: int, interval: int, data_at: int) -> Frame | None:
     height, width, components = struct.unpack_from(">HHB", jpeg, size_at)
     factors = jpeg[size_at + 6 : size_at + 5 + 3 * components : 3]
     if not all(factor & 15 and factor >> 4 for factor in factors) or not factors:
@@ -73,23 +72,23 @@ def _frame(jpeg: bytes, size_at: int, interval: int, data_at: int) -> Frame | No
     return Frame(width, height, BLOCK * across, BLOCK * down, across, down, interval, size_at, data_at)
 
 
-def splice(jpeg: bytes, lengths: Lengths, crop: Box) -> tuple[bytearray, Box]:
+def splice(jpeg: bytes | memoryview, lengths: Lengths, crop: Box) -> tuple[bytearray, Box]:
     """(a JPEG of the segments that `crop` needs, the place of the crop in its picture).
 
     `lengths` are those that `restart.py` made of this very file.
     """
     frame = read_frame(jpeg)
     assert frame is not None
-    columns = -(-frame.width // (frame.mcu_width * frame.interval))
     step_x, step_y = frame.mcu_width * frame.interval, frame.mcu_height
+    columns = -(-frame.width // step_x)
     left, right = _span(crop.left, crop.width, frame.width, step_x, frame.subsampled_x)
     top, bottom = _span(crop.top, crop.height, frame.height, step_y, frame.subsampled_y)
-    ends = np.cumsum(lengths, dtype=np.int64)
-    grid = ends[1:].reshape(-1, columns)[top:bottom, left:right]
-    starts = ends[:-1].reshape(-1, columns)[top:bottom, left]
-    rows = [jpeg[start:end] for start, end in zip(starts.tolist(), grid[:, -1].tolist(), strict=True)]
+    ends = lengths.cumsum(dtype=np.int64)
+    starts = ends[top * columns + left : bottom * columns : columns]
+    stops = ends[top * columns + right : bottom * columns + 1 : columns]
+    rows = [jpeg[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
     smaller = bytearray().join([jpeg[: frame.data_at], *rows])
-    _renumber(smaller, frame.data_at, grid - starts[:, None])
+    _renumber(smaller, frame.data_at, lengths[1:].reshape(-1, columns)[top:bottom, left:right])
     width = min(right * step_x, frame.width) - left * step_x
     height = min(bottom * step_y, frame.height) - top * step_y
     struct.pack_into(">HH", smaller, frame.size_at, height, width)
@@ -102,11 +101,9 @@ def _span(start: int, length: int, whole: int, step: int, subsampled: int) -> tu
     return max(0, start - margin) // step, -(-min(whole, start + length + margin) // step)
 
 
-def _renumber(smaller: bytearray, data_at: int, ends: Ints) -> None:
+def _renumber(smaller: bytearray, data_at: int, lengths: Lengths) -> None:
     """Number the markers 0 to 7 anew, as decoders expect, and end the last segment with the end of the image."""
-    row_lengths = ends[:, -1]
-    offsets = np.cumsum(row_lengths) - row_lengths + data_at
-    places = (ends + offsets[:, None]).ravel() - 1
-    view = np.frombuffer(smaller, np.uint8)
-    view[places] = FIRST_RESTART + (np.arange(len(places)) & 7)
-    view[places[-1]] = END_OF_IMAGE
+    places = lengths.cumsum(dtype=np.int64) + (data_at - 1)
+    data = np.frombuffer(smaller, np.uint8)
+    data[places] = FIRST_RESTART + (np.arange(len(places)) & 7)
+    data[places[-1]] = END_OF_IMAGE

@@ -137,7 +137,7 @@ def test_too_few_files_is_one_message(packed: str) -> None:
 def test_a_batch_is_what_it_says(tiny):
     (batch,) = take(training(tiny, micro_batch=8, samples_seen=40), 1)
     assert (batch.images.shape, batch.images.dtype) == ((8, 3, 16, 16), torch.uint8)
-    assert batch.images.is_contiguous()
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.slots.tolist() == list(range(40, 48))
     assert (batch.labels.dtype, batch.undecodable) == (torch.int64, ())
 
