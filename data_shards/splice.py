@@ -18,9 +18,11 @@ RESTART_INTERVAL, START_OF_SCAN = 0xDD, 0xDA
 FIRST_RESTART, END_OF_IMAGE = 0xD0, 0xD9
 BLOCK = 8
 
-MARGIN = 2
-"""Chroma samples kept around a crop where chroma is subsampled. Interpolation looks at one; the second keeps a
-region from being so narrow that libjpeg-turbo falls back to repeating samples (jdsample.c: up to 2 wide)."""
+MARGIN = 1
+"""Chroma samples kept around a crop where chroma is subsampled: interpolation looks at one neighbour."""
+
+NARROW = 2
+"""libjpeg-turbo repeats chroma instead of interpolating it where there are so few samples in a row (jdsample.c)."""
 
 
 class Box(NamedTuple):
@@ -98,7 +100,10 @@ def splice(jpeg: bytes | memoryview, lengths: Lengths, crop: Box) -> tuple[bytea
 def _span(start: int, length: int, whole: int, step: int, subsampled: int) -> tuple[int, int]:
     """The first segment, and the one past the last, that pixels start .. start + length of a side need."""
     margin = MARGIN * subsampled if subsampled > 1 else 0
-    return max(0, start - margin) // step, -(-min(whole, start + length + margin) // step)
+    first = max(0, start - margin) // step
+    if whole - first * step <= NARROW * subsampled:
+        first = max(0, first - 1)
+    return first, -(-min(whole, start + length + margin) // step)
 
 
 def _renumber(smaller: bytearray, data_at: int, lengths: Lengths) -> None:

@@ -83,33 +83,33 @@ def test_a_crop_of_segments_is_the_crop_of_the_whole_bit_by_bit(data, mode, widt
 
 
 @needs_jpegtran
-def test_the_margin_is_needed_and_enough(monkeypatch):
-    """Every crop of two columns: without the margin the neighbours' colours are missing at segment edges."""
-    raw = encoded("4:2:0", 135, 40)
+@pytest.mark.parametrize(("width", "narrow"), [(135, False), (100, True)])
+def test_the_margin_is_needed_and_enough(monkeypatch, width, narrow):
+    """Every crop of two columns: without the margin, colours are missing at segment edges and in a last narrow one."""
+    raw = encoded("4:2:0", width, 40)
     jpeg, lengths = packed(raw)
     whole = decode(raw)
 
     def wrong():
-        lefts = [
-            left
-            for left in range(134)
-            if not torch.equal(cut(jpeg, lengths, Box(0, left, 40, 2)), whole[:, :, left : left + 2])
-        ]
-        return len(lefts)
+        crops = {left: cut(jpeg, lengths, Box(0, left, 40, 2)) for left in range(width - 1)}
+        return [left for left, crop in crops.items() if not torch.equal(crop, whole[:, :, left : left + 2])]
 
-    assert wrong() == 0
+    assert wrong() == []
     monkeypatch.setattr(splice, "MARGIN", 0)
-    assert wrong() > 3
+    assert len(wrong()) > 3
+    monkeypatch.undo()
+    monkeypatch.setattr(splice, "NARROW", 0)
+    assert bool(wrong()) == narrow
 
 
 @needs_jpegtran
 def test_a_small_crop_takes_few_bytes():
     jpeg, lengths = packed(encoded("4:2:0", 500, 375))
-    assert len(lengths) == 1 + 8 * 24  # 500 px are 32 MCUs of 16: 8 segments of 4, in 24 rows
+    assert len(lengths) == 1 + 16 * 24  # 500 px are 32 MCUs of 16: 16 segments of 2, in 24 rows
     part, place = splice.splice(jpeg, lengths, Box(100, 100, 100, 100))
-    assert len(part) < len(jpeg) / 5
-    assert read_frame(bytes(part))[:2] == (192, 112)
-    assert place == (4, 36, 100, 100)
+    assert len(part) < len(jpeg) / 6
+    assert read_frame(bytes(part))[:2] == (128, 112)  # from 96 to 224 and from 96 to 208
+    assert place == (4, 4, 100, 100)
 
 
 @needs_jpegtran
@@ -126,17 +126,19 @@ def test_progressive_becomes_baseline_and_metadata_goes():
 @pytest.mark.parametrize(
     ("width", "mcu", "expected"),
     [
-        (500, 16, 4),
-        (500, 8, 9),
-        (375, 16, 4),
+        (500, 16, 2),
+        (500, 8, 3),
+        (375, 16, 2),
         (333, 16, 3),
         (376, 8, 47),
         (491, 16, 1),
         (10, 16, 1),
-        (64, 8, 8),
+        (9, 8, 2),
+        (8, 8, 1),
+        (64, 8, 4),
     ],
 )
-def test_segments_divide_the_row_and_are_about_64_pixels_wide(width, mcu, expected):
+def test_segments_divide_the_row_and_are_about_32_pixels_wide(width, mcu, expected):
     frame = splice.Frame(width, 100, mcu, mcu, mcu // 8, mcu // 8, 0, 0, 0)
     assert restart.interval(frame) == expected
 
