@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 .PHONY: demo test fast check bench clean help
 
 help:
-	@echo "make demo   the whole story on this machine: data, pretraining, fine-tuning, report (about 7 minutes)"
+	@echo "make demo   the whole story on this machine: data, pretraining, fine-tuning, report (4 to 7 minutes)"
 	@echo "make test   lint, types and every test (about 12 minutes on 2 cores)"
 	@echo "make fast   the tests that start no Ray and no other ranks (under 2 minutes)"
 	@echo "make check  lint and types only"
@@ -39,7 +39,7 @@ test: $(READY) check
 	$(BIN)/python -m pytest
 
 fast: $(READY)
-	$(BIN)/python -m pytest -m "not ray and not ranks"
+	$(BIN)/python -m pytest -n 2 -m "not ray and not ranks"
 
 check: $(READY)
 	@echo "== lint and types =="
