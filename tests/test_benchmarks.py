@@ -1,5 +1,6 @@
 """The harness measures what it says: work behind the last batch is charged, and the reference averages areas."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -69,3 +70,12 @@ def test_our_own_crops_come_out_of_the_shards(tmp_path: Path, monkeypatch: pytes
     assert [box.number for box in boxes] == [0, 8]
     crops = np.asarray(open_path(data, marked=False).crops(boxes)).astype(np.int16)
     assert np.abs(crops - reference(data, boxes, "bicubic")).mean() < 0.5
+
+
+def test_the_page_is_what_the_measured_results_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import run
+
+    shutil.copytree(BENCHMARKS / "results", tmp_path / "results")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    assert run.write_page().read_text() == (BENCHMARKS / "RESULTS.md").read_text()
