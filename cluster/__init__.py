@@ -1,1 +1,1 @@
-"""Where a job runs: fleets, submission, preflight. Knows machines, nothing of training."""
+"""Where a job runs: fleets, connecting, submission. Knows machines, nothing of training."""

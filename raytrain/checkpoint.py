@@ -3,7 +3,7 @@
     <run>/checkpoints/step-00001234/model.pt       fp32 weights and buffers by name
                                     moments.pt     optimizer state by parameter name, whole tensors
                                     state.json     TrainState and the count of applied steps
-                                    card.json      recipe and class list: enough to evaluate, export, fine-tune
+                                    card.json      recipe and class list: enough to evaluate and fine-tune
                                     MANIFEST.json  written last: size and sha256 of every file, step, world, plan
 
 Here are the tensors; `manifest.py` finds and verifies.

@@ -48,7 +48,7 @@ class Ranks:
 
 
 def alone() -> Ranks:
-    """The only rank, without a process group: evaluation, export and tests."""
+    """The only rank, without a process group: evaluation and tests."""
     return Ranks(
         rank=0, world=1, device=torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     )
