@@ -48,3 +48,7 @@ def interpreter(name: str) -> Path:
 def last_line(text: str) -> str:
     """The last line that says anything."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "without a word")
+
+
+if __name__ == "__main__":  # for whoever wants to run something beside a peer
+    print(interpreter(sys.argv[1]))
