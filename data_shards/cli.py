@@ -2,16 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from data_shards.cli_index import index
 from data_shards.cli_options import Json, Url, Workers, print_json
 from data_shards.cli_pack import pack
-
-if TYPE_CHECKING:
-    from data_shards.verify import Verification
+from data_shards.cli_verify import sweep, verify
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Make, pack, check and look at shard sets."
@@ -19,6 +17,8 @@ app = typer.Typer(
 
 app.command()(pack)
 app.command()(index)
+app.command()(verify)
+app.command()(sweep)
 
 
 @app.command()
@@ -63,47 +63,6 @@ def synth(
         kept = f" ({total - made:,} were there)" if made < total else ""
         typer.echo(f"{out}: {total:,} images of {options.classes} classes{kept}, {seconds:.1f} s")
         typer.echo(f"next: raytrain data pack {out} --out URL")
-
-
-@app.command()
-def verify(
-    url: Url,
-    workers: Workers = None,
-    depth: Annotated[
-        Literal["index", "digests", "pixels"],
-        typer.Option(help="Sizes and indexes; every byte, too; or every picture decoded, too."),
-    ] = "digests",
-    as_json: Json = False,
-) -> None:
-    """Check a shard set. Exit code 1 if anything is not as it was packed."""
-    from data_shards import verify as room
-    from data_shards.pool import cores
-    from data_shards.progress import progress_bar
-
-    began = time.monotonic()
-    with progress_bar("verifying shards") as advance:
-        verification = room.verify(url, workers or cores(), advance, depth)
-    seconds = time.monotonic() - began
-    if as_json:
-        typer.echo(verification.model_dump_json())
-    else:
-        for fault in verification.faults:
-            typer.echo(f"{url}/{fault.file}, byte {fault.offset:,}: {fault.what}")
-        for sample in verification.undecodable:
-            typer.echo(f"undecodable: {url}/{sample.file} ({sample.split}, {sample.wnid}): {sample.reason}")
-        typer.echo(f"{url}: {_verdict(verification)}, {seconds:.1f} s")
-    if verification.faults or verification.undecodable:
-        raise typer.Exit(1)
-
-
-def _verdict(verification: "Verification") -> str:
-    found = f"{len(verification.faults)} faults" if verification.faults else "all as packed"
-    counts = f"{verification.samples:,} images, {verification.shards:,} shards, {verification.bytes:,} bytes"
-    if verification.depth == "index":
-        return f"{found} by sizes and indexes (no tar was read, so no key was seen); {counts}"
-    if verification.depth == "pixels":
-        return f"{found}, {len(verification.undecodable):,} pictures that no decoder reads; {counts}"
-    return f"{found}; {counts}"
 
 
 @app.command()

@@ -96,9 +96,11 @@ def pack(
     """Pack folders or archives of JPEG and PNG images into webdataset shards. Run it again to continue or check."""
     from data_shards import pack as room
     from data_shards import restart
+    from data_shards import sweep as rest
     from data_shards.progress import progress_bars
     from data_shards.shardset import checked
     from data_shards.sources import Inputs
+    from data_shards.store import open_store
 
     options = checked(
         room.PackOptions,
@@ -122,12 +124,13 @@ def pack(
     began = time.monotonic()
     with progress_bars("listing archives", "packing") as (listed, packed):
         result = room.pack(inputs, out, options, workers, max_bad, packed, listed, address)
-    _tell(out, result, time.monotonic() - began, as_json)
+    aborted, _ = rest.sweep(open_store(out), rest.SAFE, time.time(), rest.PLACES)
+    _tell(out, result, time.monotonic() - began, as_json, len(aborted))
     if scratch is not None and not as_json:
         typer.echo(f"{scratch} is no longer needed")
 
 
-def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None:
+def _tell(out: str, result: "PackResult", seconds: float, as_json: bool, aborted: int) -> None:
     shards = [shard for split in result.shardset.splits.values() for shard in split.shards]
     facts = {
         "images": sum(shard.samples for shard in shards),
@@ -145,6 +148,7 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None
             ignored=len(result.ignored),
             complete_before=result.complete_before,
             mended=result.mended,
+            unfinished_aborted=aborted,
             restart_markers=any(shard.segments for shard in shards),
             restart_markers_added=cost and cost.added,
             restart_markers_left=cost and cost.left,
@@ -168,6 +172,8 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool) -> None
         typer.echo(
             f"{out} was complete already, and every file has its size; `raytrain data verify {out}` reads them"
         )
+    if aborted:
+        typer.echo(f"swept: {aborted:,} uploads that were begun more than a day ago and never ended")
     if cost is not None:
         share = cost.added / (facts["bytes"] - cost.added)
         typer.echo(

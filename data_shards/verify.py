@@ -21,7 +21,7 @@ from data_shards.keys import Keys, duplicates, hash_keys
 from data_shards.reader import read_key
 from data_shards.shard_writer import Quarantined
 from data_shards.shardset import MANIFEST, Adoption, Shard, ShardSet, Split, Value, load_shardset
-from data_shards.store import NotFoundError, Store, open_store
+from data_shards.store import DeniedError, NotFoundError, Store, Unfinished, open_store
 from data_shards.store.stream import Stream
 from data_shards.tarcheck import FOREIGN_INDEX, first_difference, inspect_adopted, inspect_tar, rebuild_index
 from data_shards.tarindex import Rules
@@ -44,6 +44,7 @@ class Verification(Value):
     """What verification read and found: the content of verify.json.
 
     `undecodable` are samples whose file is as it was packed, and no picture: dirt in the source, not damage.
+    `unfinished` are writes of killed writers, or of one at work: no part of the set. None where a reader may not ask.
     """
 
     fingerprint: str
@@ -53,6 +54,7 @@ class Verification(Value):
     bytes: int
     faults: tuple[Fault, ...]
     undecodable: tuple[Quarantined, ...] = ()
+    unfinished: tuple[Unfinished, ...] | None = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +98,17 @@ def verify(
         bytes=sum(shard.bytes for split in shardset.splits.values() for shard in split.shards),
         faults=tuple(faults),
         undecodable=tuple(undecodable),
+        unfinished=_unfinished(store),
     )
     store.write(VERIFICATION, verification.model_dump_json(indent=1).encode())
     return verification
+
+
+def _unfinished(store: Store) -> tuple[Unfinished, ...] | None:
+    try:
+        return store.unfinished("")
+    except DeniedError:
+        return None
 
 
 def _strangers(shardset: ShardSet, store: Store) -> Iterator[Fault]:

@@ -1,5 +1,5 @@
-"""One way to read and write bytes, on a disk or in S3: five verbs behind `open_store(url)`."""
+"""One way to read and write bytes, on a disk or in S3: the verbs behind `open_store(url)`."""
 
-from data_shards.store.base import NotFoundError, Store, open_store
+from data_shards.store.base import DeniedError, NotFoundError, Store, Unfinished, open_store
 
-__all__ = ["NotFoundError", "Store", "open_store"]
+__all__ = ["DeniedError", "NotFoundError", "Store", "Unfinished", "open_store"]

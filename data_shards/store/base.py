@@ -1,5 +1,6 @@
 """The store's verbs, and the one place that turns a URL into a store."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +9,24 @@ from data_shards.errors import DataError, DataUsageError
 
 class NotFoundError(DataError):
     """There is no such key. The same type for every store."""
+
+
+class DeniedError(DataError):
+    """It may be there, and these credentials may not do that to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """A write of `key` that has not ended: of a writer at work, or of one that was killed.
+
+    `begun` is in seconds since the epoch. `bytes` have come so far, None where that may not be asked. `token` tells
+    it from other writes of the key.
+    """
+
+    key: str
+    begun: float
+    bytes: int | None
+    token: str
 
 
 class Store(Protocol):
@@ -33,6 +52,14 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove `key` and what a killed write of it left; no error where it is gone already."""
+        ...
+
+    def unfinished(self, prefix: str) -> tuple[Unfinished, ...]:
+        """The writes of keys that start with `prefix` which have not ended, oldest first. Raises DeniedError."""
+        ...
+
+    def abort(self, write: Unfinished) -> None:
+        """End such a write, and give back its bytes; no error where it has ended meanwhile."""
         ...
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from data_shards.errors import DataError, DataUsageError
-from data_shards.store.base import NotFoundError
+from data_shards.store.base import NotFoundError, Unfinished
 
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+DRAFT = re.compile(r"\.(.+)\.\w{8}\.tmp")
+"""How `_open_draft` names the draft of a file."""
+
 DRAFT_TRIES = 100
 """Folders may be taken away this often in a row; each time another process has just finished a delete."""
 
@@ -26,12 +30,10 @@ class LocalStore:
 
     def list(self, prefix: str) -> list[str]:
         """All keys that start with `prefix`, sorted. Hidden files (unfinished writes) are left out."""
-        top = self.root / prefix.rpartition("/")[0]
         keys = (
-            (Path(folder) / name).relative_to(self.root).as_posix()
-            for folder, _, names in os.walk(top)
-            for name in names
-            if not name.startswith(".")
+            path.relative_to(self.root).as_posix()
+            for path in self._files(prefix)
+            if not path.name.startswith(".")
         )
         return sorted(key for key in keys if key.startswith(prefix))
 
@@ -80,6 +82,30 @@ class LocalStore:
         if path.parent != self.root:
             with contextlib.suppress(OSError):  # not empty, or gone
                 path.parent.rmdir()
+
+    def unfinished(self, prefix: str) -> tuple[Unfinished, ...]:
+        """The drafts of keys that start with `prefix`, oldest first; `begun` is when bytes last came."""
+        found = []
+        for path in self._files(prefix):
+            draft = DRAFT.fullmatch(path.name)
+            key = path.with_name(draft[1]).relative_to(self.root).as_posix() if draft else ""
+            if not draft or not key.startswith(prefix):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
+                status = path.stat()
+                found.append(
+                    Unfinished(key=key, begun=status.st_mtime, bytes=status.st_size, token=path.name)
+                )
+        return tuple(sorted(found, key=lambda write: write.begun))
+
+    def abort(self, write: Unfinished) -> None:
+        """Remove the draft; no error where it is gone."""
+        self._path(write.key).with_name(write.token).unlink(missing_ok=True)
+
+    def _files(self, prefix: str) -> Iterator[Path]:
+        """All files in the folder that keys with this prefix lie in, and below."""
+        for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
+            yield from (Path(folder) / name for name in names)
 
     def _path(self, key: str) -> Path:
         """The file of a key. Keys are untrusted (they come from manifests): none may leave the root."""

@@ -11,6 +11,7 @@ middle, and waits 0.5 s on average after the first 503), so `reads` has none and
 import contextlib
 import io
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +30,9 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from data_shards.errors import DataError, DataUsageError
+from data_shards.store.base import Unfinished
 from data_shards.store.patience import GaveUpError, Patience, TransientError
-from data_shards.store.s3_errors import ABSENT, refusal
+from data_shards.store.s3_errors import ABSENT, DENIED, refusal
 
 CALLS = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=10, read_timeout=60)
 READS = Config(
@@ -49,6 +51,7 @@ CHUNK = 1 << 18
 
 THROTTLED = {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestTimeout"}
 BROKEN = (NoConnectionError, HTTPClientError, IncompleteReadError)
+
 
 Uploads = dict[str, list[str]]
 """Ids of multipart uploads, by key."""
@@ -104,23 +107,56 @@ class S3Store:
         """Remove `key`, and abort uploads of it that were under way when this store first deleted anything."""
         with _explained(f"{self.url}/{key}"):
             for upload in self._orphans.pop(key, []):
-                with contextlib.suppress(self._calls.exceptions.NoSuchUpload):
-                    self._calls.abort_multipart_upload(**self._place(key), UploadId=upload)
+                self._abort(key, upload)
             self._calls.delete_object(**self._place(key))
+
+    def unfinished(self, prefix: str) -> tuple[Unfinished, ...]:
+        """The multipart uploads of keys that start with `prefix`, oldest first. Raises DeniedError."""
+        with _explained(f"{self.url}/{prefix}"):
+            found = [
+                Unfinished(key=key, begun=begun, bytes=self._sent(key, upload), token=upload)
+                for key, upload, begun in self._uploads(prefix)
+            ]
+        return tuple(sorted(found, key=lambda write: write.begun))
+
+    def abort(self, write: Unfinished) -> None:
+        """Abort the upload; no error where it has ended."""
+        with _explained(f"{self.url}/{write.key}"):
+            self._abort(write.key, write.token)
 
     def _place(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._root + key}
 
-    @cached_property
-    def _orphans(self) -> Uploads:
-        """What killed writers left unfinished: invisible, and paid for."""
-        found: Uploads = {}
+    def _abort(self, key: str, upload: str) -> None:
+        with contextlib.suppress(self._calls.exceptions.NoSuchUpload):
+            self._calls.abort_multipart_upload(**self._place(key), UploadId=upload)
+
+    def _uploads(self, prefix: str) -> Iterator[tuple[str, str, float]]:
+        """(key, id, when it was begun) of each multipart upload that has not ended."""
         pages = self._calls.get_paginator("list_multipart_uploads").paginate(
-            Bucket=self._bucket, Prefix=self._root
+            Bucket=self._bucket, Prefix=self._root + prefix
         )
         for page in pages:
             for upload in page.get("Uploads", []):
-                found.setdefault(upload["Key"].removeprefix(self._root), []).append(upload["UploadId"])
+                begun = upload["Initiated"].timestamp()
+                yield upload["Key"].removeprefix(self._root), upload["UploadId"], begun
+
+    def _sent(self, key: str, upload: str) -> int | None:
+        """Bytes of an upload's parts. None where that may not be asked, or it has just ended."""
+        try:
+            pages = self._calls.get_paginator("list_parts").paginate(**self._place(key), UploadId=upload)
+            return sum(part["Size"] for page in pages for part in page.get("Parts", []))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchUpload", *DENIED}:
+                return None
+            raise
+
+    @cached_property
+    def _orphans(self) -> Uploads:
+        """What killed writers left unfinished, by key: invisible, and paid for."""
+        found = defaultdict(list)
+        for key, upload, _ in self._uploads(""):
+            found[key].append(upload)
         return found
 
     @cached_property

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from data_shards.errors import DataError
-from data_shards.store.base import NotFoundError
+from data_shards.store.base import DeniedError, NotFoundError
 
 ABSENT = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
@@ -41,7 +41,7 @@ def refusal(what: str, error: Mapping[str, str], headers: Mapping[str, str]) -> 
             f"{what}: the bucket is in {place} ({code}), and redirects are not followed. Set {knob}"
         )
     if code in DENIED:
-        return DataError(
+        return DeniedError(
             f"{what}: these credentials may not do that here ({code} {said}). Reading needs "
             "s3:GetObject and s3:ListBucket; writing also s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and "
             "s3:ListBucketMultipartUploads. Check the bucket's policy, or use another AWS_PROFILE"

@@ -81,6 +81,11 @@ class Conformance:
         assert store.list("") == []
 
 
+    def test_nothing_is_unfinished_once_it_is_written(self, store: Store) -> None:
+        store.write("shards/a.tar", b"0123456789")
+        assert store.unfinished("") == ()
+
+
 class TestLocal(Conformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:

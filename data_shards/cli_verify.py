@@ -1,0 +1,92 @@
+"""`raytrain data verify` and `sweep`: is a set as it was packed, and what did killed writers leave beside it?"""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from data_shards.cli_options import Json, Url, Workers, print_json
+
+if TYPE_CHECKING:
+    from data_shards.store import Unfinished
+    from data_shards.verify import Verification
+
+
+def verify(
+    url: Url,
+    workers: Workers = None,
+    depth: Annotated[
+        Literal["index", "digests", "pixels"],
+        typer.Option(help="Sizes and indexes; every byte, too; or every picture decoded, too."),
+    ] = "digests",
+    as_json: Json = False,
+) -> None:
+    """Check a shard set. Exit code 1 if anything is not as it was packed."""
+    from data_shards import verify as room
+    from data_shards.pool import cores
+    from data_shards.progress import progress_bar
+
+    began = time.monotonic()
+    with progress_bar("verifying shards") as advance:
+        verification = room.verify(url, workers or cores(), advance, depth)
+    seconds = time.monotonic() - began
+    if as_json:
+        typer.echo(verification.model_dump_json())
+    else:
+        for line in _findings(url, verification, time.time()):
+            typer.echo(line)
+        typer.echo(f"{url}: {_verdict(verification)}, {seconds:.1f} s")
+    if verification.faults or verification.undecodable:
+        raise typer.Exit(1)
+
+
+def _findings(url: str, verification: "Verification", now: float) -> Iterator[str]:
+    for fault in verification.faults:
+        yield f"{url}/{fault.file}, byte {fault.offset:,}: {fault.what}"
+    for sample in verification.undecodable:
+        yield f"undecodable: {url}/{sample.file} ({sample.split}, {sample.wnid}): {sample.reason}"
+    if verification.unfinished is None:
+        yield "unfinished uploads: not listed, these credentials lack s3:ListBucketMultipartUploads"
+    elif verification.unfinished:
+        yield from (_told(url, write, now) for write in verification.unfinished)
+        yield f"they are no part of the set: `raytrain data sweep {url}` aborts those of a day or more"
+
+
+def _told(url: str, write: "Unfinished", now: float) -> str:
+    size = "bytes not known" if write.bytes is None else f"{write.bytes:,} bytes so far"
+    return f"unfinished: {url}/{write.key}, begun {(now - write.begun) / 3600:,.1f} h ago, {size}"
+
+
+def _verdict(verification: "Verification") -> str:
+    found = f"{len(verification.faults)} faults" if verification.faults else "all as packed"
+    counts = f"{verification.samples:,} images, {verification.shards:,} shards, {verification.bytes:,} bytes"
+    if verification.depth == "index":
+        return f"{found} by sizes and indexes (no tar was read, so no key was seen); {counts}"
+    if verification.depth == "pixels":
+        return f"{found}, {len(verification.undecodable):,} pictures that no decoder reads; {counts}"
+    return f"{found}; {counts}"
+
+
+def sweep(
+    url: Url,
+    older_than: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Hours since they were begun. Less than 24 only where nothing is being packed there now."
+        ),
+    ] = 24.0,
+    as_json: Json = False,
+) -> None:
+    """Abort the uploads under URL that killed writers left unfinished, and list younger ones. Objects stay."""
+    from data_shards import sweep as room
+    from data_shards.store import open_store
+
+    now = time.time()
+    aborted, left = room.sweep(open_store(url), older_than * room.HOUR, now)
+    if as_json:
+        print_json(url=url, aborted=[write.key for write in aborted], left=[write.key for write in left])
+        return
+    for write in left:
+        typer.echo(_told(url, write, now))
+    typer.echo(f"{url}: {len(aborted):,} aborted, {len(left):,} begun less than {older_than:g} h ago")
