@@ -73,7 +73,8 @@ def sweep(
     older_than: Annotated[
         float,
         typer.Option(
-            min=0, help="Hours since they were begun. Less than 24 only where nothing is being packed there now."
+            min=0,
+            help="Hours since they were begun. Less than 24 only where nothing is being packed there now.",
         ),
     ] = 24.0,
     as_json: Json = False,

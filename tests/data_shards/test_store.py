@@ -80,7 +80,6 @@ class Conformance:
         store.delete("never/was")
         assert store.list("") == []
 
-
     def test_nothing_is_unfinished_once_it_is_written(self, store: Store) -> None:
         store.write("shards/a.tar", b"0123456789")
         assert store.unfinished("") == ()

@@ -1,6 +1,7 @@
 """What killed writers leave: listed by verify without failing, aborted by sweep and pack once it is old."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -113,7 +114,8 @@ def test_a_size_that_may_not_be_asked_is_not_known(faulty, s3_url: str, s3_endpo
 
 def test_drafts_on_a_disk(packed_copy: Path) -> None:
     draft, name = _open_draft(packed_copy / "shards" / "train-00000.tar")
-    open(draft, "wb").write(b"half")
+    os.write(draft, b"half")
+    os.close(draft)
     (packed_copy / "shards" / ".hidden.tmp").write_bytes(b"of somebody else")
     begun = Path(name).stat().st_mtime
     store = open_store(str(packed_copy))
