@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cluster.connect import connected
 from data_shards import cli as data
-from data_shards import cli_pack
+from data_shards import cli_pack, cli_verify
 from data_shards.shardset import Choices
 from data_shards.sources import Inputs, read_source
 from raytrain.cli.options import make_plan
@@ -43,7 +43,7 @@ def demo(out: Path, source: Path | None, seed: int) -> Path:
             tell(f"raytrain data pack {images} --out {shards}")
             cli_pack.pack([images], shards)
             tell(f"raytrain data verify {shards}")
-            data.verify(shards)
+            cli_verify.verify(shards)
     settings = [f"seed={seed}"]
     pretrain = plan_of(PRETRAIN, wide_set, settings)
     with connected(None, environment(pretrain)):

@@ -145,7 +145,7 @@ class S3Store:
         """Bytes of an upload's parts. None where that may not be asked, or it has just ended."""
         try:
             pages = self._calls.get_paginator("list_parts").paginate(**self._place(key), UploadId=upload)
-            return sum(part["Size"] for page in pages for part in page.get("Parts", []))
+            return sum(int(part["Size"]) for page in pages for part in page.get("Parts", []))
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchUpload", *DENIED}:
                 return None
