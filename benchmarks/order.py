@@ -1,6 +1,7 @@
 """The order at full size: what it costs a process to start and to go on, and what 1 to 1,024 workers read."""
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from conditions import spread, table, tell
 
+from data_shards.fetch import RANGE
 from data_shards.order import Order
 from data_shards.shardset import Packing, Shard, ShardSet, Split
 
@@ -132,6 +134,12 @@ def fleet(order: Order, shards: Any, workers: int) -> dict[str, float]:
     }
 
 
+def gets(gigabytes: float) -> float:
+    """S3 requests for shards of so many bytes: each by ranges, and its index and segment lengths by one each."""
+    shard = SETS[LARGE][1] * IMAGE_BYTES
+    return gigabytes * 1e9 / shard * (math.ceil(shard / RANGE) + 2)
+
+
 def page(result: dict[str, Any]) -> str:
     """The two tables."""
     told, settings = result["medians"], result["settings"]
@@ -143,7 +151,7 @@ def page(result: dict[str, Any]) -> str:
     fleets = [
         [workers, f"{row['nodes']}", f"{row['order_us_median']:.0f}", f"{row['order_us_highest'] / 1000:.0f}",
          f"{row['process_mib']:.0f}", f"{row['open_shards']:,}", f"{row['epoch_gb']:,.0f}",
-         f"{row['sliced_epoch_gb']:,.0f}"]
+         f"{row['sliced_epoch_gb']:,.0f}", f"{gets(row['epoch_gb']):,.0f}"]
         for workers, row in told["fleets"].items()
     ]  # fmt: skip
     started = [
@@ -160,11 +168,16 @@ def page(result: dict[str, Any]) -> str:
         "process, MiB",
         "shards open on a node",
     ]
+    reads = [
+        "GB a node reads per epoch",
+        "the same if ranks took slices",
+        "S3 GETs for what it reads, computed",
+    ]
     return f"""## The order at full size
 
 {table([*started, "process, MiB"], starts)}
 
-{table([*simulated, "GB a node reads per epoch", "the same if ranks took slices"], fleets)}
+{table([*simulated, *reads], fleets)}
 
 How: first table, a fresh process per row and round, {settings["repeats"]} rounds after one unmeasured; a start reads
 the manifest and finds the samples of rank 32 of 64 in a batch in the middle of the fourth epoch. The process has loaded
@@ -172,6 +185,7 @@ numpy and pydantic, not torch; its memory is its peak. Second table: ImageNet-22
 {settings["global_batch"]:,}, up to {settings["per_node"]} workers on a node; one simulated rank, {settings["batches"]}
 batches after the first (the slowest makes a new block of permutations); shards open are those with samples in the same
 block, read from the real order; a process is a fresh one, as above. Images count 112 kB. A slice is the usual division:
-rank r of W takes the r-th part of each global batch.
+rank r of W takes the r-th part of each global batch. GETs are computed from what a node reads: 14 ranges
+of 8 MiB a shard, its index and its segment lengths. `traffic` counts them at a server.
 
 Not shown: the reads themselves (`loader`), and shards that several nodes share at the edges of an epoch's batches."""

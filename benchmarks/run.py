@@ -21,7 +21,9 @@ from typing import Any
 
 from conditions import conditions, conditions_line
 
-BENCHMARKS = ("startup", "restart", "engine", "loader", "parts", "order", "damage", "faults")
+BENCHMARKS = (
+    "startup", "restart", "engine", "loader", "parts", "processes", "order", "traffic", "damage", "faults",
+)  # fmt: skip
 HERE = Path(__file__).parent
 HEAD = """# Measured
 

@@ -1,8 +1,10 @@
 """The harness measures what it says: work behind the last batch is charged, and the reference averages areas."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -79,3 +81,35 @@ def test_the_page_is_what_the_measured_results_say(monkeypatch: pytest.MonkeyPat
     shutil.copytree(BENCHMARKS / "results", tmp_path / "results")
     monkeypatch.setattr(run, "HERE", tmp_path)
     assert run.write_page().read_text() == (BENCHMARKS / "RESULTS.md").read_text()
+
+
+def test_traffic_is_counted_by_what_the_epoch_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from traffic import Seen, count
+
+    asked = [
+        ("shards/train-00000.tar", "bytes=0-16383"),
+        ("shards/train-00000.tar", "bytes=16384-19999"),
+        ("index/train-00000.idx", "bytes=0-287"),
+        ("index/train-00000.idx", "bytes=0-287"),
+        ("shards/train-00001.tar", "bytes=0-16383"),
+        ("shardset.json", "bytes=0-"),
+    ]
+    seen = [Seen("GET", f"/bucket/set/{key}", span, None) for key, span in asked]
+    told = count(seen, {"train-00000", "train-00002"})
+    assert told == {"shards": 2, "gets": 4, "twice": 1, "mb": 20_576 / 1e6, "ahead": 1}
+
+
+def test_memory_counts_a_batch_that_nobody_has_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from processes import family, memory
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert child.pid in family(os.getpid())
+        child.communicate(b"\n")
+    before = memory([os.getpid()])["batches_mib"]
+    with tempfile.TemporaryFile(dir="/dev/shm") as batch:
+        batch.write(bytes(4 * 2**20))
+        batch.flush()
+        with os.fdopen(os.dup(batch.fileno())):  # one file, whoever holds it
+            assert memory([os.getpid()])["batches_mib"] == before + 4
