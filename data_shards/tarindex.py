@@ -156,9 +156,7 @@ def _label(member: Member, stream: Stream, rules: Rules, positions: dict[str, in
         if said in positions:
             return positions[said]
         if not re.fullmatch(r"-?[0-9]{1,9}", said):
-            what = (
-                f"{member.name} says {said[:40]!r}: no number, and no class of the class list's {classes:,}"
-            )
+            what = f"{member.name} says {said[:40]!r}: no number, and no class of --classes, which has {classes:,}"
             raise TarFaultError(member.start, what)
         said = int(said)
     if isinstance(said, bool) or not isinstance(said, int):
@@ -166,7 +164,7 @@ def _label(member: Member, stream: Stream, rules: Rules, positions: dict[str, in
             member.start, f"{member.name}: {rules.label_field} is {said!r:.40}, neither number nor WNID"
         )
     if not 0 <= said < classes:
-        what = f"{member.name} says label {said!r:.40}: the class list has 0 to {classes - 1:,}"
+        what = f"{member.name} says label {said!r:.40}: --classes has 0 to {classes - 1:,}"
         raise TarFaultError(member.start, what)
     return said
 
@@ -198,7 +196,7 @@ def _whole(sample: _Sample, rules: Rules) -> _Sample:
     if named and named[1] != listed and WNID.fullmatch(listed):
         raise TarFaultError(
             at,
-            f"{name} has label {sample.label}, which is {listed} in the class list: the list lacks a WNID of the "
+            f"{name} has label {sample.label}, which is {listed} in --classes: the list lacks a WNID of the "
             "data, or is in another order",
         )
     return sample

@@ -7,6 +7,7 @@ byte. ustar, GNU tar's long names and pax headers are known. Nothing is unpacked
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from data_shards.errors import DataError
@@ -60,7 +61,7 @@ def walk(tar: Forward, length: int) -> Iterator[Member]:
     """The regular files of a tar of `length` bytes, in its order. Their content may be read between two of them.
 
     Raises TarFaultError at a damaged header, at the end of a file without an end mark, at a member that goes
-    beyond it, at a sparse file and above MAX_MEMBERS.
+    beyond it, at one that is odd (`oddity`) and above MAX_MEMBERS.
     """
     at = count = 0
     name, size = None, None  # what an extended header says of the next member
@@ -75,16 +76,35 @@ def walk(tar: Forward, length: int) -> Iterator[Member]:
             raise TarFaultError(at, f"{info.name} has {info.size} bytes, the file ends before")
         if count > MAX_MEMBERS:
             raise TarFaultError(at, f"more than {MAX_MEMBERS:,} members: no shard has that many. Split it")
-        if info.type == tarfile.GNUTYPE_SPARSE:
-            raise TarFaultError(at, f"{info.name} is a sparse file, and its bytes are not in one piece")
         at = start + _padded(holds)
         if info.type in EXTENDED:
             told_name, told_size = _extended(info.type, start, _content(tar, start, info.size))
             name, size = told_name or name, size if told_size is None else told_size
             continue
+        if odd := oddity(info, name or info.name):
+            raise TarFaultError(start - TAR_BLOCK, f"{name or info.name!r}, {odd}: refused. {ODD_KNOB}")
         if info.isreg():
             yield Member(name=name or info.name, start=start, size=info.size)
         name, size = None, None
+
+
+PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
+ODD_KNOB = "Archives of images have files only: get it again, or make it anew without that"
+
+
+def oddity(info: tarfile.TarInfo, name: str) -> str | None:
+    """What a member called `name` has that one of ours never has: a careless `extractall` would follow it."""
+    if name.startswith("/") or ".." in PurePosixPath(name).parts:
+        return "its name leads out of the archive"
+    if info.issym() or info.islnk():
+        return f"a link to {info.linkname!r}"
+    if info.isdev():
+        return "a device or FIFO"
+    if info.type == tarfile.GNUTYPE_SPARSE or info.sparse is not None:
+        return "a sparse file, whose bytes are not in one piece"
+    if info.size < 0 or info.type not in PLAIN_TYPES:
+        return f"of type {info.type!r}"
+    return None
 
 
 EXTENDED = (

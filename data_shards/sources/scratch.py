@@ -168,7 +168,8 @@ def _copy(stream: Readable, name: str, target: Path, limit: int) -> None:
                     written += len(chunk)
                     if written > limit:
                         raise DataError(
-                            f"{name} unpacks to more than {limit:,} bytes, {MAX_RATIO} times its own: refused"
+                            f"{name} unpacks to more than {limit:,} bytes, {MAX_RATIO} times its own: refused. "
+                            "If you trust it, gunzip it yourself"
                         )
                     file.write(chunk)
                 file.flush()

@@ -40,7 +40,8 @@ def keep_classes(listing: Listing, classes: tuple[str, ...] | None, at_least: in
         unknown = [name for name in classes if name not in train]
         if unknown:
             raise DataError(
-                f"--classes names {len(unknown)} classes that train has not: {', '.join(unknown[:5])}"
+                f"--classes names {len(unknown)} classes that train has not: {', '.join(unknown[:5])}. Take them off "
+                "the list, or give a source that has them"
             )
     else:
         for split, listed in listing.items():

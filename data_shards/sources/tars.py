@@ -10,10 +10,11 @@ import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, NamedTuple, Protocol, cast
 
 from data_shards.errors import DataError
+from data_shards.tarwalk import ODD_KNOB, oddity
 
 MAX_MEMBERS = 500_000
 """Per archive. The largest of ImageNet's holds 50,000 (validation) or 21,841 (all class archives of 22K)."""
@@ -137,9 +138,10 @@ def walk(
             for count, info in enumerate(headers):
                 if count >= most:
                     raise DataError(
-                        f"{name} has more than {most:,} members: no archive of images has that many"
+                        f"{name} has more than {most:,} members: no archive of images has that many. Split it"
                     )
-                _refuse_odd(info, name)
+                if odd := oddity(info, info.name):
+                    raise DataError(f"{name} holds {info.name!r}, {odd}: refused. {ODD_KNOB}")
                 if info.isreg():
                     yield headers, info
                 headers.members.clear()  # type: ignore[attr-defined]  # or it keeps all it has seen
@@ -150,20 +152,3 @@ def walk(
                 )
     except HOSTILE as error:
         raise DataError(f"{name} is no plain tar archive, or is damaged: {error}") from None
-
-
-def _refuse_odd(info: tarfile.TarInfo, archive: str) -> None:
-    odd = None
-    if info.name.startswith("/") or ".." in PurePosixPath(info.name).parts:
-        odd = "its name leads out of the archive"
-    elif info.issym() or info.islnk():
-        odd = f"a link to {info.linkname!r}"
-    elif info.isdev():
-        odd = "a device or FIFO"
-    elif info.size < 0 or info.sparse is not None or info.type not in PLAIN_TYPES:
-        odd = f"of type {info.type!r}"
-    if odd:
-        raise DataError(f"{archive} holds {info.name!r}, {odd}: refused. Archives of images have files only")
-
-
-PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)

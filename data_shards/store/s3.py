@@ -26,6 +26,7 @@ from botocore.exceptions import (
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
+    NoCredentialsError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
@@ -242,5 +243,10 @@ def _explained(what: str) -> Iterator[None]:
     except ClientError as error:
         headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
         raise refusal(what, error.response["Error"], headers) from None
+    except NoCredentialsError:
+        raise DataError(
+            f"{what}: no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile "
+            "with AWS_PROFILE (`aws configure`), or give the machine a role"
+        ) from None
     except (BotoCoreError, S3UploadFailedError, GaveUpError) as error:
         raise DataError(f"{what}: {error}. Check the network, the credentials and AWS_ENDPOINT_URL") from None

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from data_shards.errors import DataError
 from data_shards.store.base import DeniedError, NotFoundError
 
-ABSENT = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
+ABSENT = {"404", "NoSuchKey", "NotFound"}
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
-WRONG = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
+UNKNOWN = {"InvalidAccessKeyId", "InvalidToken", "InvalidClientTokenId"}
 ELSEWHERE = {
     "301", "302", "307", "308", "PermanentRedirect", "TemporaryRedirect", "Redirect",
     "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
@@ -28,10 +28,21 @@ def refusal(what: str, error: Mapping[str, str], headers: Mapping[str, str]) -> 
             f"{what}: the credentials have expired ({code}). Renew them (`aws sso login`, a new "
             "AWS_SESSION_TOKEN) and run the same command again: it continues"
         )
-    if code in WRONG:
+    if code in UNKNOWN:
         return DataError(
             f"{what}: S3 does not know these credentials ({code} {said}). "
             "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and AWS_ENDPOINT_URL"
+        )
+    if code == "SignatureDoesNotMatch":
+        return DataError(
+            f"{what}: the access key is known, and the secret key is not its own ({code}). "
+            "Check AWS_SECRET_ACCESS_KEY or AWS_PROFILE: a blank copied with it is enough"
+        )
+    if code == "RequestTimeTooSkewed":
+        return DataError(f"{what}: the clock of this machine is too far off ({code}). Set it, by NTP")
+    if code == "NoSuchBucket":
+        return DataError(
+            f"{what}: there is no such bucket ({code}). Check its name, AWS_ENDPOINT_URL and AWS_PROFILE"
         )
     if code in ELSEWHERE:
         region = headers.get("x-amz-bucket-region") or error.get("Region")

@@ -17,6 +17,19 @@ REFUSALS = {
     "expired": (400, "ExpiredToken", "The provided token has expired."),
     "denied": (403, "AccessDenied", "Access Denied"),
     "absent": (404, "NoSuchKey", "The specified key does not exist."),
+    "unknown_key": (403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist."),
+    "wrong_secret": (403, "SignatureDoesNotMatch", "The request signature we calculated does not match."),
+    "skewed": (
+        403,
+        "RequestTimeTooSkewed",
+        "The difference between the request time and the server's is large.",
+    ),
+    "malformed": (
+        400,
+        "AuthorizationHeaderMalformed",
+        "the region 'us-east-1' is wrong; expecting 'eu-west-1'",
+    ),
+    "no_bucket": (404, "NoSuchBucket", "The specified bucket does not exist"),
     "other_region": (301, "PermanentRedirect", "The bucket must be addressed using another endpoint."),
     "moved": (307, "TemporaryRedirect", "Please re-send this request to the specified endpoint."),
 }
@@ -130,7 +143,7 @@ def _handler(proxy: FaultProxy, upstream: str) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def _refuse(self, status: int, code: str, message: str) -> None:
-            region = "<Region>eu-west-1</Region>" if status == 301 else ""
+            region = "<Region>eu-west-1</Region>" if status in (301, 400) else ""
             body = f"<Error><Code>{code}</Code><Message>{message}</Message>{region}</Error>".encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))

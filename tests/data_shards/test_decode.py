@@ -120,7 +120,8 @@ def test_rotation_in_exif_is_ignored():
     ],
 )
 def test_a_bomb_is_refused_by_its_header(bomb, size):
-    with pytest.raises(UndecodableError, match=f"{size} is refused: the limit is 50 megapixels and 65535"):
+    said = f"{size} is refused: the limit is 50 megapixels and 65535 on a side. Make it smaller in the source"
+    with pytest.raises(UndecodableError, match=said):
         decode(bomb)
 
 

@@ -111,9 +111,13 @@ def test_two_versions_are_never_mixed(faulty, stored, impatient, s3_url, s3_endp
 
 
 REFUSED = {
-    "expired": r"the credentials have expired \(ExpiredToken\)",
-    "denied": r"these credentials may not do that here \(AccessDenied",
+    "expired": r"the credentials have expired \(ExpiredToken\)\. Renew them .*AWS_SESSION_TOKEN.* same command",
+    "unknown_key": r"does not know these credentials \(InvalidAccessKeyId.*AWS_ACCESS_KEY_ID.* AWS_ENDPOINT_URL",
+    "wrong_secret": r"secret key is not its own \(SignatureDoesNotMatch\)\. Check AWS_SECRET_ACCESS_KEY",
+    "skewed": r"the clock of this machine is too far off \(RequestTimeTooSkewed\)\. Set it, by NTP",
+    "denied": r"may not do that here \(AccessDenied.*needs s3:GetObject and s3:ListBucket;.*policy.*AWS_PROFILE",
     "other_region": r"is in region eu-west-1 \(PermanentRedirect\).*not followed. Set AWS_DEFAULT_REGION=eu-west-1",
+    "malformed": r"is in region eu-west-1 \(AuthorizationHeaderMalformed\).* Set AWS_DEFAULT_REGION=eu-west-1",
     "moved": r"is in region eu-west-1 \(TemporaryRedirect\).*not followed",
 }
 
@@ -132,6 +136,30 @@ def test_refusals_are_told_apart_and_asked_once(faulty, stored, kind):
     assert not any("elsewhere" in seen.path for seen in proxy.seen)
     with pytest.raises(DataError, match=REFUSED[kind]):
         load_shardset(stored.url)
+
+
+@pytest.mark.parametrize("act", ["read", "size", "write", "list", "delete"])
+def test_no_credentials_at_all(monkeypatch, tmp_path, s3_url, act):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    store = open_store(s3_url)
+    arguments = {"write": (b"1",)}.get(act, ())
+    with pytest.raises(
+        DataError, match=r"/a: no credentials were found\. Set AWS_ACCESS_KEY_ID .*AWS_PROFILE"
+    ):
+        getattr(store, act)("a", *arguments)
+
+
+def test_a_bucket_that_is_not_there_is_not_taken_for_an_empty_place(faulty, stored):
+    faulty(lambda *_: "no_bucket")
+    for act in (lambda: stored.read("a"), lambda: stored.list(""), lambda: load_shardset(stored.url)):
+        with pytest.raises(
+            DataError, match=r"no such bucket \(NoSuchBucket\)\. Check its name, AWS_ENDPOINT"
+        ):
+            act()
 
 
 def test_absence_is_asked_once(faulty, stored):

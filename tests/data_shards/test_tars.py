@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from data_shards.errors import DataError
 from data_shards.sources.tars import MAX_HEADER, Tar, members, tar_file
+from data_shards.tarwalk import TarFaultError, walk
 from tests.data_shards.archives import photo, tar, tar_of
 
 
@@ -70,21 +71,28 @@ def _odd(name: str = "odd", kind: bytes = tarfile.REGTYPE, link: str = "") -> ta
         (_odd("a.jpg", tarfile.FIFOTYPE), "'a.jpg', a device or FIFO"),
         (_odd("a.jpg", tarfile.CHRTYPE), "'a.jpg', a device or FIFO"),
         (_odd("a.jpg", tarfile.BLKTYPE), "'a.jpg', a device or FIFO"),
+        (_odd("a.jpg", tarfile.GNUTYPE_SPARSE), "a sparse file"),
         (_odd("a.jpg", tarfile.CONTTYPE), "of type b'7'"),
         (_odd("a.jpg", b"V"), "of type b'V'"),
         (_odd("../up", tarfile.DIRTYPE), "its name leads out"),
     ],
 )  # fmt: skip
 def test_hostile_members_are_refused_by_name(tmp_path: Path, info: tarfile.TarInfo, complaint: str) -> None:
-    with pytest.raises(DataError, match=rf"a\.tar holds .*{complaint}.*refused"):
+    with pytest.raises(
+        DataError, match=rf"a\.tar holds .*{complaint}.*refused\. .*make it anew without that"
+    ):
         listed(tar_of(info), tmp_path)
+    with pytest.raises(
+        TarFaultError, match=rf"^byte 1,024: .*{complaint}.*refused\. .*make it anew without that"
+    ):
+        list(walk(io.BytesIO(tar_of(info)), len(tar_of(info))))
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
 
 
 def test_too_many_members(tmp_path: Path) -> None:
     raw = tar((f"{n}.jpg", b"") for n in range(21))
     assert len(listed(raw, tmp_path, most=21)) == 21
-    with pytest.raises(DataError, match="more than 20 members"):
+    with pytest.raises(DataError, match=r"a\.tar has more than 20 members: .*has that many\. Split it"):
         listed(raw, tmp_path, most=20)
 
 
