@@ -7,6 +7,7 @@ manifest comes last, then the notes are removed. The bytes are the same whatever
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 
@@ -14,12 +15,13 @@ import numpy as np
 from pydantic import Field
 
 from data_shards.adopt_job import AdoptJob, AdoptRecord, Plan, adopt_tar, finished_record, keys_key
+from data_shards.budget import check_share, excess
 from data_shards.errors import DataError, DataUsageError
 from data_shards.index import RECORD, TAR_BLOCK, decode_index
 from data_shards.keys import duplicates
 from data_shards.packing_notes import NOTE, QUARANTINE
 from data_shards.pool import run_jobs
-from data_shards.shard_writer import put
+from data_shards.shard_writer import Quarantined, put
 from data_shards.shardset import MANIFEST, Adoption, Shard, ShardSet, Split, Value, load_shardset
 from data_shards.store import NotFoundError, Store, open_store
 from data_shards.tarindex import Rules
@@ -54,9 +56,10 @@ def adopt(
 ) -> AdoptResult:
     """Index the tars under `url`, each where it lies; `on_shard(shards, of)` is told of each.
 
-    A picture that no decoder reads is left out and listed in quarantine.jsonl. More than `max_bad` (a fraction)
-    of all, and more than one, is a DataError, as is the first sample that breaks a rule of tarindex.py.
+    A picture that no decoder reads is left out and listed in quarantine.jsonl. More of them in a split or a class
+    than `max_bad` allows (budget.py) is a DataError, as is the first sample that breaks a rule of tarindex.py.
     """
+    check_share(max_bad)
     store = open_store(url)
     assigned = assign(store, options.splits)
     adoption = Adoption(
@@ -87,9 +90,12 @@ def adopt(
             records[record.shard.name] = record
             on_shard(1, len(jobs))
     _refuse_other_counts(jobs, records, assigned.lengths)
-    lines = _quarantine(store, jobs, records, max_bad)
-    shardset = _declare(store, plan, classes, jobs, records)
-    return AdoptResult(shardset=shardset, quarantined=lines, resumed=resumed, left_out=adoption.left_out)
+    splits = _splits(store, classes, jobs, records)
+    bad = _quarantine(
+        store, classes, splits, [line for job in jobs for line in records[job.name].quarantined], max_bad
+    )
+    shardset = _declare(store, plan, classes, splits)
+    return AdoptResult(shardset=shardset, quarantined=bad, resumed=resumed, left_out=adoption.left_out)
 
 
 def shard_name(tar: str) -> str:
@@ -159,27 +165,10 @@ def _refuse_other_counts(
             )
 
 
-def _quarantine(store: Store, jobs: list[AdoptJob], records: dict[str, AdoptRecord], max_bad: float) -> int:
-    """Write quarantine.jsonl and return its lines. DataError above the limit."""
-    bad = [line for job in jobs for line in records[job.name].quarantined]
-    put(store, QUARANTINE, "".join(f"{line.model_dump_json()}\n" for line in bad).encode())
-    total = len(bad) + sum(record.shard.samples for record in records.values())
-    if not total:
-        raise DataError(f"the {len(jobs):,} tars under {store.url} hold no sample at all")
-    limit = max(1, int(max_bad * total))
-    if len(bad) > limit:
-        raise DataError(
-            f"{len(bad):,} of {total:,} pictures cannot be decoded, {bad[0].file} among them ({bad[0].reason}); "
-            f"the limit is {limit:,}. {store.url}/{QUARANTINE} lists them. If they may be left out, run the same "
-            "command with a higher --max-bad (a fraction of all): it continues"
-        )
-    return len(bad)
-
-
-def _declare(
-    store: Store, plan: Plan, classes: tuple[str, ...], jobs: list[AdoptJob], records: dict[str, AdoptRecord]
-) -> ShardSet:
-    """Write the manifest: from here on the set is complete."""
+def _splits(
+    store: Store, classes: tuple[str, ...], jobs: list[AdoptJob], records: dict[str, AdoptRecord]
+) -> dict[str, Split]:
+    """The splits of the manifest. DataError for a key that comes twice in one."""
     splits = {}
     for name in dict.fromkeys(job.split for job in jobs):
         shards = tuple(records[job.name].shard for job in jobs if job.split == name)
@@ -189,6 +178,32 @@ def _declare(
             labels = decode_index(store.read(shard.index_key))["label"]
             counts += np.bincount(labels, minlength=len(classes))
         splits[name] = Split(shards=shards, class_counts=tuple(counts.tolist()))
+    return splits
+
+
+def _quarantine(
+    store: Store, classes: tuple[str, ...], splits: dict[str, Split], bad: list[Quarantined], max_bad: float
+) -> int:
+    """Write quarantine.jsonl and return its lines. DataError where there are too many, or nothing else."""
+    put(store, QUARANTINE, "".join(f"{line.model_dump_json()}\n" for line in bad).encode())
+    if not bad and not any(split.samples for split in splits.values()):
+        raise DataError(f"the tars under {store.url} hold no sample at all")
+    for name, split in splits.items():
+        mine = [line for line in bad if line.split == name]
+        images = Counter(dict(zip(classes, split.class_counts, strict=True)))
+        images.update(line.wnid for line in mine)
+        over = excess(name, (line.wnid for line in mine), images, max_bad)
+        if over is not None:
+            example = next(line for line in mine if over.wnid in ("", line.wnid))
+            raise DataError(
+                f"{over}. {example.file} is one ({example.reason}), and {store.url}/{QUARANTINE} lists all. If they "
+                f"may be left out, run the same command with a higher --max-bad than {max_bad:g}: it continues"
+            )
+    return len(bad)
+
+
+def _declare(store: Store, plan: Plan, classes: tuple[str, ...], splits: dict[str, Split]) -> ShardSet:
+    """Write the manifest: from here on the set is complete."""
     shardset = ShardSet(name=plan.name, classes=classes, splits=splits, packing=plan.adoption)
     put(store, MANIFEST, shardset.model_dump_json(indent=1).encode())
     _remove_notes(store)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_shards.cli_options import Json, Url, Workers, print_json
+from data_shards.cli_options import Json, MaxBad, Url, Workers, print_json
 
 if TYPE_CHECKING:
     from data_shards.adopt import AdoptResult
@@ -25,9 +25,7 @@ def index(
     name: Annotated[
         str | None, typer.Option(help="The set's name; the last part of URL if not given.")
     ] = None,
-    max_bad: Annotated[
-        float, typer.Option(help="Stop if more of all pictures (and more than 1) are bad.")
-    ] = 1e-4,
+    max_bad: MaxBad = 1e-4,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:

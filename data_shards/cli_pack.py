@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from data_shards.cli_options import Json, Workers, print_json
+from data_shards.cli_options import Json, MaxBad, Workers, print_json
 
 if TYPE_CHECKING:
     from data_shards.pack import PackResult
@@ -88,9 +88,7 @@ def pack(
     resize: Resize = None,
     resize_mode: ResizeMode = "short",
     restart_markers: RestartMarkers = True,
-    max_bad: Annotated[
-        float, typer.Option(help="Stop if more of all files (and more than 1) are bad.")
-    ] = 1e-3,
+    max_bad: MaxBad = 1e-4,
     as_json: Json = False,
 ) -> None:
     """Pack folders or archives of JPEG and PNG images into webdataset shards. Run it again to continue or check."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from data_shards.cli_options import Json, Url, Workers, print_json
+from data_shards.cli_options import Json, MaxBad, Url, Workers, print_json
 
 if TYPE_CHECKING:
     from data_shards.store import Unfinished
@@ -20,16 +20,21 @@ def verify(
         Literal["index", "digests", "pixels"],
         typer.Option(help="Sizes and indexes; every byte, too; or every picture decoded, too."),
     ] = "digests",
+    max_bad: MaxBad = 1e-4,
     as_json: Json = False,
 ) -> None:
-    """Check a shard set. Exit code 1 if anything is not as it was packed."""
+    """Check a shard set. Damage is exit code 1, and so is more dirt than --max-bad allows.
+
+    Damage is what is not as it was packed. Dirt is a picture that was packed or indexed as it is and that no decoder
+    reads: only --depth pixels looks for it, and training puts up with as much. Unfinished uploads are listed.
+    """
     from data_shards import verify as room
     from data_shards.pool import cores
     from data_shards.progress import progress_bar
 
     began = time.monotonic()
     with progress_bar("verifying shards") as advance:
-        verification = room.verify(url, workers or cores(), advance, depth)
+        verification = room.verify(url, workers or cores(), advance, depth, max_bad)
     seconds = time.monotonic() - began
     if as_json:
         typer.echo(verification.model_dump_json())
@@ -37,7 +42,7 @@ def verify(
         for line in _findings(url, verification, time.time()):
             typer.echo(line)
         typer.echo(f"{url}: {_verdict(verification)}, {seconds:.1f} s")
-    if verification.faults or verification.undecodable:
+    if verification.faults or verification.excess:
         raise typer.Exit(1)
 
 
@@ -46,6 +51,8 @@ def _findings(url: str, verification: "Verification", now: float) -> Iterator[st
         yield f"{url}/{fault.file}, byte {fault.offset:,}: {fault.what}"
     for sample in verification.undecodable:
         yield f"undecodable: {url}/{sample.file} ({sample.split}, {sample.wnid}): {sample.reason}"
+    for over in verification.excess:
+        yield f"too many: {over}. Pack anew without them, or put up with them by a higher --max-bad here and in train"
     if verification.unfinished is None:
         yield "unfinished uploads: not listed, these credentials lack s3:ListBucketMultipartUploads"
     elif verification.unfinished:
@@ -64,7 +71,11 @@ def _verdict(verification: "Verification") -> str:
     if verification.depth == "index":
         return f"{found} by sizes and indexes (no tar was read, so no key was seen); {counts}"
     if verification.depth == "pixels":
-        return f"{found}, {len(verification.undecodable):,} pictures that no decoder reads; {counts}"
+        dirt = f"{len(verification.undecodable):,} pictures that no decoder reads"
+        allowed = (
+            "" if verification.excess or not verification.undecodable else " (no more than --max-bad allows)"
+        )
+        return f"{found}, {dirt}{allowed}; {counts}"
     return f"{found}; {counts}"
 
 

@@ -6,7 +6,7 @@ index. A run that finds records continues behind them. The manifest comes last, 
 
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, PositiveInt
 
+from data_shards.budget import check_share, excess
 from data_shards.errors import DataError, DataUsageError
 from data_shards.packing_notes import QUARANTINE, Plan, claim, finished, finished_shards, remove_notes
 from data_shards.pool import OnDone, cores, run_jobs
@@ -65,14 +66,13 @@ def pack(
 ) -> PackResult:
     """Pack the images of `src` into a shard set at `out`; `on_shard(images, of)` is told of each shard.
 
-    A file that is no picture is left out and listed in quarantine.jsonl. More than `max_bad` (a fraction) of
-    all files, and more than one (which says little of the rest), is a DataError and no manifest is written.
-    Each worker holds one shard in memory. Workers are processes here or, with `address`, tasks of that Ray
-    cluster; None is as many as there are cores. `on_listed(archives, of)` is told before packing begins.
+    A file that is no picture is left out and listed in quarantine.jsonl. More of them in a split or a class than
+    `max_bad` allows (budget.py) is a DataError and no manifest is written. Each worker holds one shard in memory.
+    Workers are processes here or, with `address`, tasks of that Ray cluster; None is as many as there are cores.
+    `on_listed(archives, of)` is told before packing begins.
     """
     inputs = src if isinstance(src, Inputs) else Inputs(paths=(src,))
-    if not 0 <= max_bad <= 1:  # so that NaN is refused too
-        raise DataUsageError(f"--max-bad {max_bad}: it is a fraction of all files, from 0 to 1")
+    check_share(max_bad)
     _refuse_inside(inputs, out)
     source = read_source(inputs, options, on_listed)
     plan, store = Plan(name=options.name, packing=options.packing(source.digest)), open_store(out)
@@ -93,9 +93,11 @@ def pack(
     claim(store, plan)
     records = finished_shards(store)
     resumed = sum(len(job.items) for job in jobs if job.name in records)
-    limit = max(1, int(max_bad * source.images))
-    _write_shards(jobs, records, run, limit, on_shard, store)
-    shardset = _declare(store, plan, source, jobs, records)
+    images = _class_counts(source)
+    _write_shards(
+        jobs, records, run, partial(_refuse_excess, images=images, max_bad=max_bad), on_shard, store
+    )
+    shardset = _declare(store, plan, source, jobs, records, images)
     bad = sum(len(record.quarantined) for record in records.values())
     return PackResult(
         shardset=shardset,
@@ -148,21 +150,22 @@ def _write_shards(
     jobs: list[ShardJob],
     records: dict[str, ShardRecord],
     run: Callable[[list[ShardJob]], Generator[ShardRecord, None, None]],
-    limit: int,
+    refuse: Callable[..., None],
     on_shard: OnDone,
     store: Store,
 ) -> None:
-    """Write the shards that have no record yet, into `records`. DataError above `limit` bad files."""
+    """Write the shards that have no record yet, into `records`. DataError where `refuse` finds too many bad files."""
     sizes = {job.name: len(job.items) for job in jobs}
     images = sum(sizes.values())
     on_shard(sum(sizes[name] for name in records), images)
     missing = [job for job in jobs if job.name not in records]
     with closing(run(missing)) as written:
-        _refuse_too_many(jobs, records, limit, images, store)
+        refuse(jobs, records, store)
         for record in written:
             records[record.shard.name] = record
             on_shard(sizes[record.shard.name], images)
-            _refuse_too_many(jobs, records, limit, images, store)
+            if record.quarantined:
+                refuse(jobs, records, store)
 
 
 def _run(
@@ -175,16 +178,34 @@ def _run(
     return run_tasks(write_shard, jobs, workers, address)
 
 
-def _refuse_too_many(
-    jobs: list[ShardJob], records: dict[str, ShardRecord], limit: int, images: int, store: Store
+def _class_counts(source: Source) -> dict[str, dict[str, int]]:
+    """Images by split and class, the bad ones among them."""
+    counts = {}
+    for split, items in source.splits.items():
+        labels = Counter(item.label for item in items)
+        counts[split] = {wnid: labels[label] for label, wnid in enumerate(source.classes)}
+    return counts
+
+
+def _refuse_excess(
+    jobs: list[ShardJob],
+    records: dict[str, ShardRecord],
+    store: Store,
+    *,
+    images: Mapping[str, Mapping[str, int]],
+    max_bad: float,
 ) -> None:
     bad = [line for record in records.values() for line in record.quarantined]
-    if len(bad) > limit:
+    for split in {line.split for line in bad}:
+        mine = [line for line in bad if line.split == split]
+        over = excess(split, (line.wnid for line in mine), images[split], max_bad)
+        if over is None:
+            continue
         _write_quarantine(store, jobs, records)
+        example = next(line for line in mine if over.wnid in ("", line.wnid))
         raise DataError(
-            f"{len(bad)} of {images} files are no pictures, {bad[0].file} among them ({bad[0].reason}); "
-            f"the limit is {limit}. {store.url}/{QUARANTINE} lists those found so far. If they may be left "
-            "out, run the same command with a higher --max-bad (a fraction of all files): it continues"
+            f"{over}. {example.file} is one ({example.reason}), and {store.url}/{QUARANTINE} lists those found so far. "
+            f"If they may be left out, run the same command with a higher --max-bad than {max_bad:g}: it continues"
         )
 
 
@@ -194,13 +215,18 @@ def _write_quarantine(store: Store, jobs: list[ShardJob], records: dict[str, Sha
 
 
 def _declare(
-    store: Store, plan: Plan, source: Source, jobs: list[ShardJob], records: dict[str, ShardRecord]
+    store: Store,
+    plan: Plan,
+    source: Source,
+    jobs: list[ShardJob],
+    records: dict[str, ShardRecord],
+    images: Mapping[str, Mapping[str, int]],
 ) -> ShardSet:
     """Write the manifest: from here on the set is complete."""
     _write_quarantine(store, jobs, records)
     splits = {}
-    for split, items in source.splits.items():
-        counts = Counter(source.classes[item.label] for item in items)
+    for split in source.splits:
+        counts = Counter(images[split])
         mine = [records[job.name] for job in jobs if job.split == split]
         counts.subtract(line.wnid for record in mine for line in record.quarantined)
         splits[split] = Split(

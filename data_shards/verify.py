@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from data_shards.budget import MAX_BAD, check_share, excess
 from data_shards.decode import UndecodableError, decode
 from data_shards.index import RECORD, TAR_BLOCK, Index, decode_index, encode_index
 from data_shards.keys import Keys, duplicates, hash_keys
@@ -43,7 +44,8 @@ class Fault(Value):
 class Verification(Value):
     """What verification read and found: the content of verify.json.
 
-    `undecodable` are samples whose file is as it was packed, and no picture: dirt in the source, not damage.
+    `undecodable` are samples whose file is as it was packed, and no picture: dirt in the source, not damage. `excess`
+    says where there is more of it than a run would put up with.
     `unfinished` are writes of killed writers, or of one at work: no part of the set. None where a reader may not ask.
     """
 
@@ -54,6 +56,7 @@ class Verification(Value):
     bytes: int
     faults: tuple[Fault, ...]
     undecodable: tuple[Quarantined, ...] = ()
+    excess: tuple[str, ...] = ()
     unfinished: tuple[Unfinished, ...] | None = ()
 
 
@@ -68,12 +71,18 @@ class _Reading:
 
 
 def verify(
-    url: str, threads: int, on_shard: Callable[[int, int], None], depth: Depth = "digests"
+    url: str,
+    threads: int,
+    on_shard: Callable[[int, int], None],
+    depth: Depth = "digests",
+    max_bad: float = MAX_BAD,
 ) -> Verification:
     """Look at the set at `url` and write verify.json; `on_shard(shards, of)` is told of each shard.
 
-    Each thread holds one shard in memory (of an adopted set 8 MiB). DataError where there is no set at all.
+    Each thread holds one shard in memory (of an adopted set 8 MiB). DataError where there is no set at all. Of
+    pictures that no decoder reads `max_bad` are put up with (budget.py).
     """
+    check_share(max_bad)
     shardset, store = load_shardset(url), open_store(url)
     total = sum(len(split.shards) for split in shardset.splits.values())
     faults = list(_strangers(shardset, store))
@@ -98,6 +107,7 @@ def verify(
         bytes=sum(shard.bytes for split in shardset.splits.values() for shard in split.shards),
         faults=tuple(faults),
         undecodable=tuple(undecodable),
+        excess=tuple(_excess(shardset, undecodable, max_bad)),
         unfinished=_unfinished(store),
     )
     store.write(VERIFICATION, verification.model_dump_json(indent=1).encode())
@@ -232,6 +242,14 @@ def _undecodable(url: str, name: str, shardset: ShardSet, readings: list[_Readin
             wnid = shardset.classes[reading.index["label"][row]]
             file = f"{shard.tar_key}: {read_key(url, split, number, row)}"
             yield Quarantined(split=name, wnid=wnid, file=file, reason=reason)
+
+
+def _excess(shardset: ShardSet, undecodable: list[Quarantined], max_bad: float) -> Iterator[str]:
+    for name, split in shardset.splits.items():
+        images = dict(zip(shardset.classes, split.class_counts, strict=False))
+        over = excess(name, (line.wnid for line in undecodable if line.split == name), images, max_bad)
+        if over is not None:
+            yield str(over)
 
 
 def _check_split(name: str, split: Split, readings: list[_Reading], classes: int) -> Iterator[Fault]:

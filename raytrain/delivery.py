@@ -1,8 +1,8 @@
 """Delivery: what the data gave to this run. The ledger's rows, and the images that no decoder reads, on a budget."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 
+from data_shards.budget import excess
 from data_shards.ledger import Row, Witness, added
 from data_shards.loader import Batch, Undecodable
 from data_shards.shardset import ShardSet
@@ -10,13 +10,6 @@ from raytrain.errors import RunError
 from raytrain.ranks import Ranks
 from raytrain.runlog import QUARANTINE, RunLog
 from raytrain.state import TrainState
-
-MAX_BAD = 1e-4
-"""Undecodable images that a run puts up with, as a share of its training split; always at least one."""
-
-CLASS_FACTOR, CLASS_LEAST = 100, 3
-"""A class may lose this many times the share of its own images (1 % by default), and always this many images: of
-22K's 3,000 classes below 200 images, one would reach two by chance in one run of seven at half the default share."""
 
 
 def known_bad(log: RunLog) -> dict[tuple[str, int], str]:
@@ -84,20 +77,11 @@ class Delivery:
     def _over(self) -> str | None:
         """What to say where there are more bad images than the budget allows."""
         split = self.shardset.split(self.split)
-        limit = max(1, int(self.max_bad * split.samples))
-        where = f"{self.log.run}/{QUARANTINE} lists them"
-        knob = f"Mend them and pack again, or go on with a higher --max-bad than {self.max_bad:g}"
-        if len(self.known) > limit:
-            return (
-                f"{len(self.known)} images of split '{self.split}' cannot be decoded; the limit is {limit} of "
-                f"{split.samples}. {where}. {knob}"
-            )
-        for wnid, count in Counter(self.known.values()).most_common():
-            images = split.class_counts[self.shardset.classes.index(wnid)]
-            most = max(CLASS_LEAST, int(CLASS_FACTOR * self.max_bad * images))
-            if count > most:
-                return (
-                    f"{count} images of class {wnid} cannot be decoded; the limit is {most} of its {images}. "
-                    f"{where}. {knob}"
-                )
-        return None
+        images = dict(zip(self.shardset.classes, split.class_counts, strict=True))
+        over = excess(self.split, self.known.values(), images, self.max_bad)
+        if over is None:
+            return None
+        return (
+            f"{over}. {self.log.run}/{QUARANTINE} lists them. Mend them and pack again, or go on with a higher "
+            f"--max-bad than {self.max_bad:g}"
+        )

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from raytrain.delivery import MAX_BAD
+from data_shards.budget import MAX_BAD
 from raytrain.errors import ResumeLater, UsageError
 from raytrain.plan import RunPlan
 from raytrain.progress import following

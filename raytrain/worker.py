@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from data_shards.budget import MAX_BAD
 from data_shards.loader import eval_batches, train_batches
 from data_shards.shardset import ShardSet, Value, load_shardset
 from data_shards.store import open_store
 from raytrain import checkpoint
-from raytrain.delivery import MAX_BAD, Delivery, known_bad
+from raytrain.delivery import Delivery, known_bad
 from raytrain.engine import Engine, TorchEngine, average_buffers
 from raytrain.errors import RunError
 from raytrain.evaluate import evaluate

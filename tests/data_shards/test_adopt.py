@@ -330,7 +330,7 @@ def test_a_class_list_with_names_behind_the_wnids(tmp_path: Path) -> None:
 
 def test_tars_without_a_sample(tmp_path: Path) -> None:
     write_tar(tmp_path / "train-0.tar", [])
-    with pytest.raises(DataError, match=r"the 1 tars under .* hold no sample at all"):
+    with pytest.raises(DataError, match=r"the tars under .* hold no sample at all"):
         index(tmp_path)
     write_tar(tmp_path / "train-1.tar", sample(1))
     assert index(tmp_path).shardset.splits["train"].class_counts == (0, 1, 0)
@@ -374,7 +374,8 @@ def test_pictures_that_cannot_be_decoded_are_quarantined_by_name(tmp_path: Path)
     dirty = [("0007.png", bomb()), ("0007.cls", b"0"), ("0008.webp", b"RIFF\0\0\0\0WEBP"), ("0008.cls", b"1")]
     write_tar(tmp_path / "train-0.tar", [*sample(1), *dirty, *sample(2)])
     with pytest.raises(
-        DataError, match=r"2 of 4 pictures cannot be decoded, .*0007.*the limit is 1\..*--max-bad"
+        DataError,
+        match=r"2 images of split 'train' cannot be decoded; the limit is 1 of 4\. .*0007.*--max-bad",
     ):
         index(tmp_path)
     result = index(tmp_path, max_bad=0.5)
@@ -401,12 +402,64 @@ def test_a_picture_whose_body_is_damaged_is_found_by_decoding_it(tmp_path: Path)
         ("train", WNIDS[2], "train-0.tar: 0007")
     ]
     result = CliRunner().invoke(app, ["verify", str(tmp_path), "--depth", "pixels"])
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     assert f"undecodable: {tmp_path}/train-0.tar: 0007 (train, {WNIDS[2]}): " in result.output
-    assert "all as packed, 1 pictures that no decoder reads" in result.output
+    assert "all as packed, 1 pictures that no decoder reads (no more than --max-bad allows)" in result.output
     assert CliRunner().invoke(app, ["verify", str(tmp_path)]).exit_code == 0
     sheet = CliRunner().invoke(app, ["show", str(tmp_path), "--sheet", str(tmp_path / "sheet.png")])
     assert sheet.exit_code == 0, sheet.output
+
+
+def test_dirt_fails_above_the_budget_and_damage_always(tmp_path: Path) -> None:
+    cut = photo(7)[: len(photo(7)) // 3]
+    dirt = [
+        (f"{number}.{end}", content) for number in (7, 8) for end, content in (("jpg", cut), ("cls", b"2"))
+    ]
+    write_tar(tmp_path / "train-0.tar", [*sample(1), *dirt])
+    index(tmp_path)
+
+    def verified(*more: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["verify", str(tmp_path), "--depth", "pixels", *more])
+        return done.exit_code, done.output
+
+    code, said = verified()
+    assert code == 1
+    assert "too many: 2 images of split 'train' cannot be decoded; the limit is 1 of 3. " in said
+    assert "a higher --max-bad here and in train\n" in said
+    assert "all as packed, 2 pictures that no decoder reads; 3 images" in said
+    assert verified("--max-bad", "0.7")[0] == 0
+    assert json.loads(verified("--max-bad", "0.7", "--json")[1])["excess"] == []
+    assert json.loads(verified("--json")[1])["excess"] == [
+        "2 images of split 'train' cannot be decoded; the limit is 1 of 3"
+    ]
+    tar = bytearray((tmp_path / "train-0.tar").read_bytes())
+    tar[600] ^= 1
+    (tmp_path / "train-0.tar").write_bytes(tar)
+    assert verified("--max-bad", "1")[0] == 1
+
+
+def test_a_class_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    """4 of 700 are in the budget of 0.6 %, and no class of 6 may lose so many: its cap is 3."""
+    good, first = (
+        photo(1),
+        [("good0.jpg", photo(2)), ("good0.cls", b"0"), ("good1.jpg", photo(3)), ("good1.cls", b"0")],
+    )
+    rest = [(f"{n}.{end}", content) for n in range(694) for end, content in (("jpg", good), ("cls", b"1"))]
+    dirt = [(f"bad{n}.{end}", content) for n in range(4) for end, content in (("jpg", b"?"), ("cls", b"0"))]
+    write_tar(tmp_path / "train-0.tar", [*first, *rest, *dirt])
+    said = rf"4 images of class {WNIDS[0]} .* the limit is 3 of its 6\. .*bad0\.jpg is one"
+    with pytest.raises(DataError, match=said):
+        index(tmp_path, max_bad=0.006)
+    assert not (tmp_path / "shardset.json").exists()
+    assert index(tmp_path, max_bad=0.007).quarantined == 4
+
+
+@pytest.mark.parametrize("max_bad", [float("nan"), -1.0, 2.0])
+def test_max_bad_is_a_share(tmp_path: Path, packed: str, max_bad: float) -> None:
+    with pytest.raises(DataUsageError, match=f"--max-bad {max_bad}: .* from 0 to 1"):
+        index(make_timm(tmp_path), max_bad=max_bad)
+    with pytest.raises(DataUsageError, match=f"--max-bad {max_bad}: .* from 0 to 1"):
+        verify(packed, 1, quiet, "index", max_bad)
 
 
 def test_caps_of_bytes_and_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -373,11 +373,29 @@ def test_one_bad_file_passes_and_two_do_not(small: Path, tmp_path: Path) -> None
     (small / "cat" / "bad.jpg").write_bytes(b"")
     assert run(small, tmp_path / "one", max_bad=0.001).quarantined == 1
     (small / "dog" / "bad.jpg").write_bytes(b"no")
-    with pytest.raises(DataError, match=r"2 of 14 files are no pictures, .*limit is 1\..*--max-bad"):
+    with pytest.raises(
+        DataError, match=r"2 images of split 'train' .*limit is 1 of 13\. .*--max-bad than 0\.001"
+    ):
         run(small, tmp_path / "two", max_bad=0.001)
     assert not (tmp_path / "two" / "shardset.json").exists()
     assert len((tmp_path / "two" / "quarantine.jsonl").read_text().splitlines()) == 2
     assert run(small, tmp_path / "two", max_bad=0.2).resumed > 0
+
+
+def test_a_class_has_a_limit_of_its_own(small: Path, tmp_path: Path) -> None:
+    """4 of 700 are in the budget of 0.6 %, and no class of 6 may lose so many: its cap is 3."""
+    for number in range(688):
+        (small / "dog" / f"more{number}.jpg").write_bytes(photo())
+    for number in range(4):
+        (small / "cat" / f"{number}.jpg").write_bytes(b"")
+    options = {"max_bad": 0.006, "val_fraction": 0, "samples_per_shard": 1000}
+    with pytest.raises(
+        DataError, match=r"4 images of class cat .* the limit is 3 of its 6\. cat/\d\.jpg is one"
+    ):
+        run(small, tmp_path / "out", **options)
+    assert not (tmp_path / "out" / "shardset.json").exists()
+    (small / "cat" / "3.jpg").write_bytes(photo())
+    assert run(small, tmp_path / "mended", **options).quarantined == 3
 
 
 def test_a_class_of_nothing_but_dirt(small: Path, tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ from plans import paper_shardset, tiny_recipe
 from torch.multiprocessing import ProcessExitedException
 
 from cluster.fleet import load_fleet
+from data_shards.budget import MAX_BAD
 from data_shards.loader import Undecodable
 from data_shards.shardset import load_shardset
 from data_shards.store import open_store
 from raytrain import checkpoint
 from raytrain.audit import audit_run
 from raytrain.console import main
-from raytrain.delivery import MAX_BAD, Delivery, known_bad
+from raytrain.delivery import Delivery, known_bad
 from raytrain.errors import RunError
 from raytrain.manifest import key_of, newest, verify
 from raytrain.plan import RunPlan, resolve
@@ -248,7 +249,7 @@ def test_what_was_met_after_the_checkpoint_is_met_again(dirty: Path, tmp_path: P
     [
         ([7, 8, 7, 7, 0, 0], None),
         ([7, 7, 8, 7, 7], r"4 images of class n00000007 cannot be decoded; the limit is 3 of its 100\. "),
-        ([1, 2, 3, 4, 5, 6, 7], r"7 images of split 'train' cannot be decoded; the limit is 6 of 60000\. "),
+        ([1, 2, 3, 4, 5, 6, 7], r"7 images of split 'train' cannot be decoded; the limit is 6 of 60,000\. "),
     ],
 )
 def test_the_split_and_each_class_have_a_limit(labels: list[int], said: str | None, tmp_path: Path) -> None:
