@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,12 +20,14 @@ from data_shards.augment import crop_box, eval_image, finish, sample_rng, train_
 from data_shards.decode import UndecodableError, decode, decode_region
 from data_shards.errors import DataError, DataUsageError
 from data_shards.order import Ints, Order, Rows
-from data_shards.prefetch import prefetch
+from data_shards.prefetch import Source, prefetch
 from data_shards.reader import Reader, Sample, labels, read_jpeg
 from data_shards.shardset import ShardSet
 from data_shards.view import View
 
 __all__ = ["Batch", "Undecodable", "eval_batches", "labels", "read_jpeg", "train_batches"]
+
+Made = TypeVar("Made")
 
 
 class Undecodable(NamedTuple):
@@ -207,11 +209,13 @@ def train_batches(
     samples_seen: int,
     processes: int = 0,
     cache: Path | None = None,
+    decode_on: torch.device | None = None,
 ) -> Generator[Batch]:
     """Endless micro-batches of this rank, from the global batch that starts at slot `samples_seen`.
 
     Of each global batch the rank takes b = global_batch / world slots, those of its streams (`Order.share`), in
     b / micro_batch micro-batches. `processes` decode beside the caller; with 0, one background thread does.
+    `decode_on`, a CUDA device, decodes there what they cut, and has the images there (`device_decode.py`: not yet run).
     Close the generator to end them. DataUsageError on a batch that does not divide, DataError on damage.
     """
     chosen = shardset.split(split)
@@ -233,6 +237,7 @@ def train_batches(
         samples_seen=samples_seen,
         processes=processes,
         remote=url.startswith("s3://"),
+        decode_on=decode_on,
     )
 
 
@@ -248,6 +253,7 @@ def endless(
     samples_seen: int,
     processes: int,
     remote: bool,
+    decode_on: torch.device | None = None,
 ) -> Generator[Batch]:
     """What train_batches makes, from any order and whatever reads its shards."""
     _check_division(global_batch, micro_batch, world)
@@ -257,15 +263,27 @@ def endless(
         for slots in order.share(first, global_batch, rank, world).reshape(-1, micro_batch)
     )
     source = _Training(reader, order, view)
-    if not remote:
-        return prefetch(source, shares, processes, remote=False)
-    ahead = Ahead(deepcopy(reader), deepcopy(order), global_batch, rank, world, samples_seen)
-    return _fetched_ahead(source, shares, processes, ahead)
+    ahead = None
+    if remote:
+        ahead = Ahead(deepcopy(reader), deepcopy(order), global_batch, rank, world, samples_seen)
+    if decode_on is None:
+        return _fetched_ahead(source, shares, processes, ahead)
+    from data_shards.device_decode import (
+        CodedSlots,
+        check,
+        decoded,
+    )  # here, because it is optional and imports this
+
+    check(view, decode_on)
+    return decoded(_fetched_ahead(CodedSlots(source), shares, processes, ahead), deepcopy(source), decode_on)
 
 
 def _fetched_ahead(
-    source: _Training, shares: Iterator[Ints], processes: int, ahead: Ahead
-) -> Generator[Batch]:
+    source: Source[Made], shares: Iterator[Ints], processes: int, ahead: Ahead | None
+) -> Generator[Made]:
+    if ahead is None:
+        yield from prefetch(source, shares, processes, remote=False)
+        return
     with ahead:
         yield from prefetch(source, ahead.watch(shares), processes, remote=True)
 
