@@ -16,7 +16,15 @@ from pydantic import Field, PositiveInt
 
 from data_shards.budget import check_share, excess
 from data_shards.errors import DataError, DataUsageError
-from data_shards.packing_notes import QUARANTINE, Plan, claim, finished, finished_shards, remove_notes
+from data_shards.packing_notes import (
+    QUARANTINE,
+    Plan,
+    claim,
+    finished,
+    finished_shards,
+    refuse_other_tools,
+    remove_notes,
+)
 from data_shards.pool import OnDone, cores, run_jobs
 from data_shards.repair import repair
 from data_shards.resize import Resize
@@ -24,6 +32,7 @@ from data_shards.shard_writer import Restarts, ShardJob, ShardRecord, put, write
 from data_shards.shardset import MANIFEST, Choices, Packing, ShardSet, Split, Value
 from data_shards.sources import Inputs, Source, read_source
 from data_shards.store import Store, open_store
+from data_shards.tools import Tools, here
 
 
 class PackOptions(Choices):
@@ -77,7 +86,8 @@ def pack(
     source = read_source(inputs, options, on_listed)
     plan, store = Plan(name=options.name, packing=options.packing(source.digest)), open_store(out)
     complete = finished(store, plan)
-    jobs, run = list(_jobs(out, source, plan)), partial(_run, workers=workers, address=address)
+    tools = here(restart_markers=bool(options.restart_markers))
+    jobs, run = list(_jobs(out, source, plan, tools)), partial(_run, workers=workers, address=address)
     if complete is not None:
         mended = repair(store, complete, jobs, run, on_shard)
         remove_notes(store)
@@ -92,6 +102,7 @@ def pack(
         )
     claim(store, plan)
     records = finished_shards(store)
+    refuse_other_tools(store, records, tools)
     resumed = sum(len(job.items) for job in jobs if job.name in records)
     images = _class_counts(source)
     _write_shards(
@@ -128,7 +139,7 @@ def shuffled(count: int, seed: int, split: int) -> list[int]:
     return order
 
 
-def _jobs(out: str, source: Source, plan: Plan) -> Iterator[ShardJob]:
+def _jobs(out: str, source: Source, plan: Plan, tools: Tools) -> Iterator[ShardJob]:
     cut = plan.packing.samples_per_shard
     place = out if "://" in out else os.path.abspath(out)  # a task of a cluster stands in another folder
     for number, (split, items) in enumerate(source.splits.items()):
@@ -142,6 +153,7 @@ def _jobs(out: str, source: Source, plan: Plan) -> Iterator[ShardJob]:
                 split=split,
                 name=f"{split}-{shard:05d}",
                 classes=source.classes,
+                tools=tools,
                 items=[items[position] for position in order[start : start + cut]],
             )
 
@@ -238,7 +250,10 @@ def _declare(
         raise DataError(
             f"no file of class {empty} is a picture: see {store.url}/{QUARANTINE}, or remove the class"
         )
-    shardset = ShardSet(name=plan.name, classes=source.classes, splits=splits, packing=plan.packing)
+    tools = dict(sorted(tool for record in records.values() for tool in record.tools.items()))
+    shardset = ShardSet(
+        name=plan.name, classes=source.classes, splits=splits, packing=plan.packing, tools=tools
+    )
     put(store, MANIFEST, shardset.model_dump_json(indent=1).encode())
     remove_notes(store)
     return shardset

@@ -16,6 +16,7 @@ from data_shards.index import RECORD
 from data_shards.shard_writer import ShardRecord, put
 from data_shards.shardset import MANIFEST, Adoption, Packing, ShardSet, Value, load_shardset
 from data_shards.store import NotFoundError, Store
+from data_shards.tools import Tools, differing
 
 NOTE = "packing.json"
 QUARANTINE = "quarantine.jsonl"
@@ -99,6 +100,16 @@ def finished_shards(store: Store) -> dict[str, ShardRecord]:
             if _whole(store, record):
                 records[record.shard.name] = record
     return records
+
+
+def refuse_other_tools(store: Store, records: dict[str, ShardRecord], tools: Tools) -> None:
+    """DataUsageError where a shard that is there was written by another version of a tool than what is to follow."""
+    for name, record in records.items():
+        if difference := differing(record.tools, tools):
+            raise DataUsageError(
+                f"{store.url} was begun with other tools: {name} was packed with {difference}, which is here. The rest "
+                "of the set would have other bytes by it: install the version that began, or choose another --out"
+            )
 
 
 def _whole(store: Store, record: ShardRecord) -> bool:

@@ -9,6 +9,7 @@ from data_shards.pool import OnDone
 from data_shards.shard_writer import ShardJob, ShardRecord
 from data_shards.shardset import Shard, ShardSet
 from data_shards.store import NotFoundError, Store
+from data_shards.tools import differing
 from data_shards.verify import VERIFICATION, Verification
 
 
@@ -21,7 +22,7 @@ def repair(
 ) -> int:
     """Write again what is missing, has another size, or stands in verify.json; returns how many images that were.
 
-    DataError where the source gives other bytes now (another Pillow or jpegtran): the set must be packed anew.
+    DataError where the source gives other bytes now: it, or a tool (tools.py), is another one.
     """
     packed = {shard.name: shard for split in shardset.splits.values() for shard in split.shards}
     accused = _accused(store, shardset)
@@ -36,9 +37,15 @@ def repair(
     with closing(run(todo)) as records:
         for record in records:
             if record.shard != packed[record.shard.name]:
+                difference = differing(shardset.tools, record.tools)
+                why = (
+                    f"it was packed with {difference}, which is here. Install what packed it"
+                    if difference
+                    else "and no tool that the manifest names is another here: the source may have changed. Mend that"
+                )
                 raise DataError(
-                    f"{store.url}/{record.shard.tar_key} cannot be mended: packing it again gives other bytes, as with "
-                    "another version of Pillow or jpegtran. Pack the set anew, into another --out"
+                    f"{store.url}/{record.shard.tar_key} cannot be mended: packing it again gives other bytes; {why}, "
+                    "or pack the set anew, into another --out"
                 )
             on_shard(record.shard.samples, images)
     store.delete(VERIFICATION)  # it spoke of what was there before

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from data_shards.decode import JPEG, UNREADABLE, UndecodableError, image_size
+from data_shards.errors import DataError
 from data_shards.index import RECORD, TAR_BLOCK, encode_index
 from data_shards.resize import Resize
 from data_shards.restart import with_restarts
@@ -17,6 +19,7 @@ from data_shards.segments import encode_segments
 from data_shards.shardset import Shard, StoredFile, Value
 from data_shards.sources import Item, read_item
 from data_shards.store import Store, open_store
+from data_shards.tools import PILLOW, Tools, differing, here
 
 JPEG_QUALITY = 95
 """For what is no plain JPEG: the quality at which Pillow's documentation says that more is only larger."""
@@ -41,16 +44,20 @@ class Restarts(Value):
 
 
 class ShardRecord(Value):
-    """What came of a job: the shard, and the files left out. Its presence beside the index means: done."""
+    """What came of a job: the shard, and the files left out. Its presence beside the index means: done.
+
+    `tools` are those that wrote bytes of it: Pillow where a picture was coded anew, jpegtran where it set markers.
+    """
 
     shard: Shard
     quarantined: tuple[Quarantined, ...]
     restarts: Restarts | None = None
+    tools: Tools = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """What to pack into one shard, from where and to where."""
+    """What to pack into one shard, from where, to where and with which `tools`."""
 
     root: Path
     out: str
@@ -58,6 +65,7 @@ class ShardJob:
     name: str
     classes: tuple[str, ...]
     items: list[Item]
+    tools: Tools
     resize: Resize | None = None
     restart_markers: bool = False
 
@@ -72,11 +80,20 @@ class _Built:
     samples: int
     quarantined: tuple[Quarantined, ...]
     restarts: Restarts | None
+    tools: Tools
 
 
 def write_shard(job: ShardJob) -> ShardRecord:
-    """Pack the job's files. The tar is built in memory; tar, index, segments and record are stored in this order."""
+    """Pack the job's files. The tar is built in memory; tar, index, segments and record are stored in this order.
+
+    DataError, and nothing is stored, where this machine has another version of a tool that wrote bytes.
+    """
     built = _build(job)
+    if difference := differing(built.tools, job.tools):
+        raise DataError(
+            f"{job.name} was packed with {difference}, as on the machine that gave the order: the bytes would not be "
+            "those of the other shards. Install one version on all nodes and run the same command again: it continues"
+        )
     tar, index = _stored(built.tar), _stored(built.index)
     shard = Shard(
         name=job.name,
@@ -86,7 +103,9 @@ def write_shard(job: ShardJob) -> ShardRecord:
         index_sha256=index.sha256,
         segments=None if built.segments is None else _stored(built.segments),
     )
-    record = ShardRecord(shard=shard, quarantined=built.quarantined, restarts=built.restarts)
+    record = ShardRecord(
+        shard=shard, quarantined=built.quarantined, restarts=built.restarts, tools=built.tools
+    )
     store = open_store(job.out)
     if built.samples:
         put(store, shard.tar_key, built.tar)
@@ -110,15 +129,17 @@ def put(store: Store, key: str, content: bytes) -> None:
 def _build(job: ShardJob) -> _Built:
     import webdataset  # here, because it imports torch, which the parent of the workers does not need
 
-    tar, rows, lengths, quarantined, added = io.BytesIO(), [], [], [], 0
+    tar, rows, lengths, quarantined, added, recoded = io.BytesIO(), [], [], [], 0, False
     with webdataset.TarWriter(tar, user="", group="", mtime=0, encoder=False, compress=False) as writer:
         for item in job.items:
             try:
-                jpeg, width, height = as_jpeg(read_item(job.root, item), job.resize)
+                raw = read_item(job.root, item)
+                jpeg, width, height = as_jpeg(raw, job.resize)
             except UndecodableError as error:
                 reason, wnid = str(error), job.classes[item.label]
                 quarantined.append(Quarantined(split=job.split, wnid=wnid, file=item.where, reason=reason))
                 continue
+            recoded = recoded or jpeg != raw
             if job.restart_markers:
                 added -= len(jpeg)
                 jpeg, segments = with_restarts(jpeg)
@@ -130,6 +151,7 @@ def _build(job: ShardJob) -> _Built:
             rows.append((block, len(jpeg), zlib.crc32(jpeg), item.label, width, height))
     table = encode_segments(lengths) if job.restart_markers else None
     left = sum(not len(sample) for sample in lengths)
+    tools = here(restart_markers=job.restart_markers)
     return _Built(
         tar=tar.getvalue(),
         index=encode_index(np.array(rows, RECORD)),
@@ -137,6 +159,7 @@ def _build(job: ShardJob) -> _Built:
         samples=len(rows),
         quarantined=tuple(quarantined),
         restarts=None if table is None else Restarts(added=added + len(table), left=left),
+        tools={name: version for name, version in tools.items() if recoded or name != PILLOW},
     )
 
 

@@ -157,18 +157,23 @@ class Adoption(Value):
 
 
 class ShardSet(Value):
-    """The whole data set. `classes[label]` is the WNID of a label."""
+    """The whole data set. `classes[label]` is the WNID of a label.
+
+    `tools` are the versions of what wrote bytes (tools.py). They are how the shards came to be what they are, not
+    what they are: two sets of the same bytes are the same set.
+    """
 
     format: Literal[1] = 1
     name: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
     packing: Packing | Adoption
+    tools: dict[str, str] = Field(default_factory=dict, exclude_if=lambda tools: not tools)
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of the manifest's canonical JSON: name, classes, shards and how they were packed."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """The sha256 of the manifest's canonical JSON: name, classes, shards and how they were packed, not by what."""
+        return hashlib.sha256(self.model_dump_json(exclude={"tools"}).encode()).hexdigest()
 
     def split(self, name: str) -> Split:
         """The split of that name; DataError lists the names there are."""

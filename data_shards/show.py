@@ -27,7 +27,9 @@ COLUMNS, ROWS, TILE, CAPTION = 12, 8, 112, 14
 
 def describe(shardset: ShardSet, split: str) -> RenderableType:
     """Counts of every split, and the class histogram of one."""
-    return Group(_splits_table(shardset), "", _histogram(shardset, split))
+    tools = ", ".join(f"{name} {version}" for name, version in shardset.tools.items())
+    made = [f"bytes written by {tools}"] if tools else []
+    return Group(_splits_table(shardset), *made, "", _histogram(shardset, split))
 
 
 def _splits_table(shardset: ShardSet) -> Table:
