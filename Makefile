@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+FAST   := $(BIN)/python -m pytest -n 2 -m "not ray and not ranks"
 
 .PHONY: demo test fast check bench clean help
 
@@ -35,11 +36,12 @@ demo: $(READY)
 	@$(BIN)/raytrain demo
 
 test: $(READY) check
-	@echo "== every test: about 12 minutes on 2 cores =="
-	$(BIN)/python -m pytest
+	@echo "== every test: about 11 minutes on 2 cores =="
+	$(FAST)
+	$(BIN)/python -m pytest -m "ray or ranks"
 
 fast: $(READY)
-	$(BIN)/python -m pytest -n 2 -m "not ray and not ranks"
+	$(FAST)
 
 check: $(READY)
 	@echo "== lint and types =="
