@@ -21,7 +21,7 @@ from raytrain.losses import erase, mix, normalize
 from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks
 from raytrain.runlog import RunLog
-from raytrain.schedule import lr_factor
+from raytrain.schedule import learning_rate
 from raytrain.state import TrainState
 
 MOST_SKIPPED_IN_A_ROW = 10
@@ -79,12 +79,7 @@ def train_step(run: Run) -> bool:
     plan, state, began = run.plan, run.state, run.clock()
     torch.manual_seed(step_seed(plan.recipe.seed, state.step, run.ranks.rank))
     run.waited = 0.0
-    lr = plan.lr * lr_factor(
-        state.step,
-        warmup_steps=plan.lengths.warmup_steps,
-        steps=plan.lengths.steps,
-        schedule=plan.recipe.schedule,
-    )
+    lr = learning_rate(plan, state.step)
     losses = [micro_step(run) for _ in range(plan.placement.accumulation)]
     result = run.engine.step(lr)
     loss, stop, replaced = agree(run, torch.stack(losses).mean())

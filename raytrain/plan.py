@@ -58,11 +58,12 @@ class Placement(Value):
 
 
 class Lengths(Value):
-    """Durations in optimizer steps."""
+    """Durations in optimizer steps. `lr_drop_every` is the step schedule's, None for the other shapes."""
 
     steps_per_epoch: int
     steps: int
     warmup_steps: int
+    lr_drop_every: int | None = None
     evaluate_every: int
     checkpoint_every: int
 
@@ -177,10 +178,13 @@ def _lengths(recipe: Recipe, data: DataFacts) -> tuple[Lengths, dict[str, str]]:
         return Fraction(str(epochs)) * data.train_samples / recipe.global_batch
 
     steps = math.ceil(in_steps(recipe.epochs))
+    schedule = recipe.schedule
+    drops = schedule.shape == "step"
     lengths = Lengths(
         steps_per_epoch=math.ceil(in_steps(1)),
         steps=steps,
-        warmup_steps=min(round(in_steps(recipe.schedule.warmup_epochs)), steps),
+        warmup_steps=min(round(in_steps(schedule.warmup_epochs)), steps),
+        lr_drop_every=max(1, round(in_steps(schedule.step_epochs))) if drops else None,
         evaluate_every=max(1, round(in_steps(recipe.evaluate_epochs))),
         checkpoint_every=max(1, round(in_steps(recipe.checkpoint_epochs))),
     )
@@ -188,7 +192,10 @@ def _lengths(recipe: Recipe, data: DataFacts) -> tuple[Lengths, dict[str, str]]:
     return lengths, {
         "lengths.steps_per_epoch": f"{epoch}, rounded up",
         "lengths.steps": f"{_epochs(recipe.epochs)} x {epoch}, rounded up",
-        "lengths.warmup_steps": f"{_epochs(recipe.schedule.warmup_epochs)} x {epoch}",
+        "lengths.warmup_steps": f"{_epochs(schedule.warmup_epochs)} x {epoch}",
+        "lengths.lr_drop_every": f"{_epochs(schedule.step_epochs)} x {epoch}"
+        if drops
+        else f"none in a {schedule.shape} schedule",
         "lengths.evaluate_every": f"every {_epochs(recipe.evaluate_epochs)}, and at the end",
         "lengths.checkpoint_every": f"every {_epochs(recipe.checkpoint_epochs)}, and at the end",
     }

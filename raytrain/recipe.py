@@ -37,11 +37,18 @@ class Optimizer(Value):
 
 
 class Schedule(Value):
-    """A linear warm-up from `warmup_start * lr`, then a half cosine down to `end * lr`; in optimizer steps."""
+    """A linear warm-up from `warmup_start * lr`, then a shape; resolved to optimizer steps (raytrain/schedule.py).
 
+    `cosine` and `linear` go down to `end * lr`; `step` multiplies by `step_factor` every `step_epochs`, counted from
+    the start of training; `constant` stays. What belongs to another shape is not looked at.
+    """
+
+    shape: Literal["cosine", "linear", "step", "constant"] = "cosine"
     warmup_epochs: NonNegativeFloat = 5.0
     warmup_start: Fraction = 1e-3
     end: Fraction = 1e-2
+    step_epochs: PositiveFloat = 30.0
+    step_factor: Fraction = 0.1
 
 
 class Regularization(Value):

@@ -32,6 +32,7 @@ def plan_text(plan: RunPlan) -> str:
         ("evaluation", f"every {lengths.evaluate_every} steps", "lengths.evaluate_every"),
         ("checkpoint", f"every {lengths.checkpoint_every} steps", "lengths.checkpoint_every"),
         ("learning rate", f"{plan.lr:.4g}", "lr"),
+        ("schedule", schedule_text(plan), "lengths.lr_drop_every" if lengths.lr_drop_every else ""),
         ("optimizer", f"{recipe.optimizer.name}, weight decay {recipe.optimizer.weight_decay:g}", ""),
         (
             "regularization",
@@ -51,6 +52,17 @@ def plan_text(plan: RunPlan) -> str:
         why = plan.because.get(rule, "")
         lines.append(f"  {name:<18}{value:<34}{'  ' + why if why else ''}".rstrip())
     return "\n".join(lines)
+
+
+def schedule_text(plan: RunPlan) -> str:
+    """What the learning rate does after the warm-up."""
+    schedule = plan.recipe.schedule
+    match schedule.shape:
+        case "constant":
+            return "constant"
+        case "step":
+            return f"x {schedule.step_factor:g} every {plan.lengths.lr_drop_every} steps"
+    return f"{schedule.shape} to x {schedule.end:g}"
 
 
 def size(count: float) -> str:

@@ -68,12 +68,7 @@ class FakeRun:
 
     def one_step(self) -> None:
         plan = self.plan
-        factor = lr_factor(
-            self.step,
-            warmup_steps=plan.lengths.warmup_steps,
-            steps=plan.lengths.steps,
-            schedule=plan.recipe.schedule,
-        )
+        factor = lr_factor(self.step, plan.lengths, plan.recipe.schedule)
         self.step += 1
         seconds = 0.5 * float(self.rng.uniform(0.9, 1.1))
         self.passes(seconds)

@@ -116,6 +116,7 @@ def test_short_runs_keep_every_length_in_bounds() -> None:
         "steps_per_epoch": 3,
         "steps": 1,
         "warmup_steps": 1,
+        "lr_drop_every": None,
         "evaluate_every": 2,
         "checkpoint_every": 1,
     }

@@ -117,6 +117,9 @@ def test_cbam_recipes_are_the_repositorys(depth: int, error: float) -> None:
     assert (optimizer.name, optimizer.lr, optimizer.lr_batch, optimizer.momentum) == ("sgd", 0.1, 256, 0.9)
     assert (optimizer.weight_decay, optimizer.decay_all, optimizer.clip_norm) == (1e-4, True, None)
     assert (found.global_batch, found.epochs) == (256, 100)
+    schedule = found.schedule  # adjust_learning_rate: lr * (0.1 ** (epoch // 30))
+    assert (schedule.shape, schedule.warmup_epochs) == ("step", 0)
+    assert (schedule.step_epochs, schedule.step_factor) == (30, 0.1)
     assert (moving.label_smoothing, moving.mixup, moving.cutmix, moving.random_erasing) == (0, 0, 0, 0)
     # transforms.RandomSizedCrop, Scale and flips, all with torchvision's bilinear default
     assert (found.view.interpolation, found.view.auto_augment, found.view.color_jitter) == (
