@@ -107,7 +107,7 @@ def make(plan: "RunPlan") -> "Engine":
     from raytrain.optim import make_optimizer
 
     module = build(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size, seed=plan.recipe.seed)
-    optimizer = make_optimizer(module, plan.recipe.optimizer, plan.lr)
+    optimizer = make_optimizer(module, plan.recipe, plan.lr)
     if plan.placement.engine == "deepspeed":
         return DeepSpeedEngine(module, optimizer, plan)
     return TorchEngine(

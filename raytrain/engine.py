@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from raytrain.losses import soft_cross_entropy
+from raytrain.optim import set_lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,9 +190,3 @@ class TorchEngine:
         """See Engine."""
         average_buffers(self.module)
         return cpu_copy(self.module.state_dict())
-
-
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group the step's learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr

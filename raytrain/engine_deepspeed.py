@@ -22,9 +22,9 @@ from raytrain.engine import (
     average_buffers,
     cpu_copy,
     moment_keys,
-    set_lr,
 )
 from raytrain.losses import soft_cross_entropy
+from raytrain.optim import set_lr
 from raytrain.plan import RunPlan
 
 

@@ -1,33 +1,49 @@
-"""Optimizers: which parameters decay, and the plain torch classes that DeepSpeed wraps."""
+"""Optimizers: the plain torch classes that DeepSpeed wraps, over the recipe's parameter groups."""
 
 from typing import Any
 
 import torch
 from torch import nn
 
-from raytrain.recipe import Optimizer
+from raytrain.groups import parameter_groups
+from raytrain.models.build import build
+from raytrain.models.spec import ModelSpec
+from raytrain.recipe import Recipe
 
 
-def parameter_groups(model: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Groups "decay" and "no_decay", or "decay" alone with `decay_all`; each has name, params and weight_decay.
+def make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    """AdamW, or SGD with momentum. `lr` is the plan's peak learning rate; a group's is that times its `lr_scale`.
 
-    Spared are 1-D parameters (norms), biases and relative_position_bias_table: microsoft/Swin-Transformer
-    optimizer.py set_weight_decay and models/swin_transformer.py no_weight_decay_keywords.
+    A group holds name, params, lr, lr_scale and weight_decay.
     """
-    decay: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        spare = parameter.ndim == 1 or name.endswith((".bias", "relative_position_bias_table"))
-        (spared if spare and not optimizer.decay_all else decay).append(parameter)
-    groups = [{"name": "decay", "params": decay, "weight_decay": optimizer.weight_decay}]
-    if spared:
-        groups.append({"name": "no_decay", "params": spared, "weight_decay": 0.0})
-    return groups
-
-
-def make_optimizer(model: nn.Module, optimizer: Optimizer, lr: float) -> torch.optim.Optimizer:
-    """AdamW, or SGD with momentum, over the model's groups. `lr` is the plan's peak learning rate."""
-    groups = parameter_groups(model, optimizer)
+    optimizer, parameters = recipe.optimizer, dict(model.named_parameters())
+    groups: list[dict[str, Any]] = [
+        {
+            "name": group.name,
+            "params": [parameters[name] for name in group.parameters],
+            "lr": lr * group.lr_scale,
+            "lr_scale": group.lr_scale,
+            "weight_decay": group.weight_decay,
+        }
+        for group in parameter_groups(shapes_of(model), recipe.model, optimizer)
+    ]
     if optimizer.name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, betas=optimizer.betas, eps=optimizer.eps)
     return torch.optim.SGD(groups, lr=lr, momentum=optimizer.momentum)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group the step's learning rate, times the group's own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Every parameter's shape by name."""
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def planned_shapes(spec: ModelSpec, classes: int, image_size: int) -> dict[str, tuple[int, ...]]:
+    """The same, before there is a network: it is built without its numbers, on the meta device."""
+    with torch.device("meta"):
+        return shapes_of(build(spec, classes, image_size, seed=None))

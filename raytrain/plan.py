@@ -14,6 +14,7 @@ from typing import Any, Literal
 from cluster.fleet import Fleet
 from data_shards.shardset import ShardSet, Value
 from raytrain.errors import UsageError
+from raytrain.groups import layer_count
 from raytrain.models.arithmetic import activation_bytes, forward_macs, parameters
 from raytrain.recipe import Recipe
 
@@ -113,6 +114,8 @@ def resolve(
     zero_stage: Literal[1, 2] = 1,
 ) -> RunPlan:
     """Derive the whole run. Raises UsageError where the recipe does not fit the fleet or the data."""
+    if recipe.optimizer.layer_decay != 1:
+        layer_count(recipe.model)  # raises where there is no order of layers
     data = _data_facts(recipe, shardset)
     lengths, lengths_because = _lengths(recipe, data)
     count = parameters(recipe.model, data.classes)

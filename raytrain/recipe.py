@@ -22,7 +22,8 @@ class Optimizer(Value):
     """AdamW or SGD. The learning rate used is `lr * global_batch / lr_batch` (the Swin repository's rule, main.py).
 
     Weight decay spares 1-D parameters, biases and Swin's bias tables (microsoft/Swin-Transformer optimizer.py)
-    unless `decay_all` (the CBAM repository decays everything).
+    unless `decay_all` (the CBAM repository decays everything). `layer_decay` is the factor on the learning rate per
+    layer towards the input, in `layer_buckets` runs of layers (raytrain/groups.py); 1 for none.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -30,6 +31,8 @@ class Optimizer(Value):
     lr_batch: PositiveInt = 512
     weight_decay: NonNegativeFloat = 0.05
     decay_all: bool = False
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_buckets: Annotated[int, Field(ge=2)] = 7
     betas: tuple[Probability, Probability] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     momentum: Fraction = 0.9

@@ -1,6 +1,8 @@
 """Words for people: a plan as text, sizes, durations, percentages. Pure functions, tested against goldens."""
 
+from raytrain.groups import layer_buckets, layer_count
 from raytrain.plan import RunPlan
+from raytrain.recipe import Recipe
 
 
 def plan_text(plan: RunPlan) -> str:
@@ -33,7 +35,7 @@ def plan_text(plan: RunPlan) -> str:
         ("checkpoint", f"every {lengths.checkpoint_every} steps", "lengths.checkpoint_every"),
         ("learning rate", f"{plan.lr:.4g}", "lr"),
         ("schedule", schedule_text(plan), "lengths.lr_drop_every" if lengths.lr_drop_every else ""),
-        ("optimizer", f"{recipe.optimizer.name}, weight decay {recipe.optimizer.weight_decay:g}", ""),
+        ("optimizer", optimizer_text(recipe), ""),
         (
             "regularization",
             f"drop path {recipe.model.drop_path:g}, smoothing {moving.label_smoothing:g}, "
@@ -52,6 +54,16 @@ def plan_text(plan: RunPlan) -> str:
         why = plan.because.get(rule, "")
         lines.append(f"  {name:<18}{value:<34}{'  ' + why if why else ''}".rstrip())
     return "\n".join(lines)
+
+
+def optimizer_text(recipe: Recipe) -> str:
+    """Its name and what decays."""
+    optimizer = recipe.optimizer
+    words = [optimizer.name, f"weight decay {optimizer.weight_decay:g}"]
+    if optimizer.layer_decay != 1:
+        buckets = layer_buckets(layer_count(recipe.model), optimizer.layer_buckets)
+        words.append(f"layer decay {optimizer.layer_decay:g} in {len(buckets)} buckets")
+    return ", ".join(words)
 
 
 def schedule_text(plan: RunPlan) -> str:

@@ -84,7 +84,7 @@ def start(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog) -> tuple[Engi
         module.load_state_dict(weights)
         log.transfer(account.lines())
     module.to(ranks.device)
-    optimizer = make_optimizer(module, plan.recipe.optimizer, plan.lr)
+    optimizer = make_optimizer(module, plan.recipe, plan.lr)
     engine: Engine
     if plan.placement.engine == "deepspeed":
         from raytrain.engine_deepspeed import DeepSpeedEngine

@@ -1,6 +1,10 @@
-"""`raytrain plan`: all derived numbers, each with the rule it came from. Loads neither torch nor Ray."""
+"""`raytrain plan`: all derived numbers, each with the rule it came from. Loads neither torch nor Ray.
 
-from typing import Annotated
+But for `--lr-table`: which parameters a network has, only its modules know.
+"""
+
+import json
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +19,9 @@ from raytrain.cli.options import (
     ZeroStage,
     make_plan,
 )
+
+if TYPE_CHECKING:
+    from raytrain.plan import RunPlan
 
 app = typer.Typer(add_completion=False)
 
@@ -34,6 +41,13 @@ def plan(
     init: InitUrl = None,
     engine: EngineName = "deepspeed",
     zero: ZeroStage = 1,
+    lr_table: Annotated[
+        bool,
+        typer.Option(
+            "--lr-table",
+            help="Each parameter group's learning rate and decay instead; this alone loads torch.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Derive a run: batches, steps, learning rate, memory, checkpoint size, hours and cost."""
@@ -42,4 +56,25 @@ def plan(
     resolved = make_plan(
         recipe, data, fleet=fleet, workers=workers, settings=settings, init=init, engine=engine, zero=zero
     )
-    print(resolved.model_dump_json(indent=1) if as_json else plan_text(resolved))
+    if lr_table:
+        print_lr_table(resolved, as_json=as_json)
+    else:
+        print(resolved.model_dump_json(indent=1) if as_json else plan_text(resolved))
+
+
+def print_lr_table(plan: "RunPlan", *, as_json: bool) -> None:
+    """The learning rate and decay of every parameter group. Loads torch: the groups need the parameters' names."""
+    from rich.console import Console
+
+    from raytrain.lrtable import WIDTH, rates, table
+    from raytrain.optim import planned_shapes
+
+    rows = rates(plan, planned_shapes(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size))
+    if as_json:
+        print(json.dumps([row.model_dump() for row in rows]))
+    else:
+        console = Console()
+        console.width = max(
+            console.width, WIDTH
+        )  # a narrow terminal breaks lines; rich would leave out digits
+        console.print(table(plan, rows))

@@ -420,6 +420,18 @@ def test_the_same_classes_in_another_order_are_other_classes(
     assert "6 classes" in refused(raytrain("eval", run, "--data", data), 2)
 
 
+def test_layer_decay_is_shown_by_group_or_refused(raytrain: Callable[..., Said]) -> None:
+    decayed = ("--set", "optimizer.layer_decay=0.5")
+    said = raytrain("plan", SWIN, "--lr-table", *decayed)
+    assert (said.code, said.err) == (0, "")
+    assert [line.split()[:2] for line in said.out.splitlines() if line.startswith(" layer")][-1] == [
+        "layer",
+        "7",
+    ]
+    said = refused(raytrain("plan", "resnext50_cbam_1k", *decayed), 2)
+    assert said.endswith("Use --set optimizer.layer_decay=1")
+
+
 def test_a_report_of_no_run(raytrain: Callable[..., Said], tmp_path: Path) -> None:
     said = refused(raytrain("report", tmp_path), 1)
     assert said.startswith(str(tmp_path))

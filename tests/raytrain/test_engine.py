@@ -18,7 +18,7 @@ CASES = [("deepspeed", 1), ("deepspeed", 2), ("torch", 0)]
 
 def make(plan: RunPlan) -> Engine:
     module = build(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size, seed=3)
-    optimizer = make_optimizer(module, plan.recipe.optimizer, plan.lr)
+    optimizer = make_optimizer(module, plan.recipe, plan.lr)
     if plan.placement.engine == "deepspeed":
         from raytrain.engine_deepspeed import DeepSpeedEngine
 

@@ -2,21 +2,20 @@
 
 import pytest
 import torch
+from plans import tiny_recipe
 
+from raytrain.groups import parameter_groups
 from raytrain.models.build import build
 from raytrain.models.spec import named_specs
-from raytrain.optim import make_optimizer, parameter_groups
+from raytrain.optim import make_optimizer, planned_shapes, set_lr
 from raytrain.recipe import Optimizer
 
 
 def grouped(name, optimizer):
     """The names in each group."""
-    with torch.device("meta"):
-        model = build(named_specs()[name], 1000, 224, None)
-    names = {id(p): key for key, p in model.named_parameters()}
-    return {
-        group["name"]: {names[id(p)] for p in group["params"]} for group in parameter_groups(model, optimizer)
-    }, set(names.values())
+    shapes = planned_shapes(named_specs()[name], 1000, 224)
+    groups = parameter_groups(shapes, named_specs()[name], optimizer)
+    return {group.name: set(group.parameters) for group in groups}, set(shapes)
 
 
 def swin_t_decayed():
@@ -55,12 +54,28 @@ def test_decay_all_is_one_group():
 
 def test_optimizers_are_plain_torch_with_the_recipes_numbers():
     model = build(named_specs()["swin_tiny_smoke"], 10, 32, 0)
-    adamw = make_optimizer(model, Optimizer(weight_decay=0.1, betas=(0.8, 0.9), eps=1e-6), 3e-4)
+
+    def made(lr, **optimizer):
+        return make_optimizer(
+            model, tiny_recipe(model=named_specs()["swin_tiny_smoke"], optimizer=optimizer), lr
+        )
+
+    adamw = made(3e-4, weight_decay=0.1, betas=(0.8, 0.9), eps=1e-6)
     assert type(adamw) is torch.optim.AdamW
     assert [(g["name"], g["lr"], g["weight_decay"], g["betas"], g["eps"]) for g in adamw.param_groups] == [
         ("decay", 3e-4, 0.1, (0.8, 0.9), 1e-6),
         ("no_decay", 3e-4, 0.0, (0.8, 0.9), 1e-6),
     ]
-    sgd = make_optimizer(model, Optimizer(name="sgd", momentum=0.8, weight_decay=1e-4, decay_all=True), 0.1)
+    sgd = made(0.1, name="sgd", momentum=0.8, weight_decay=1e-4, decay_all=True)
     assert type(sgd) is torch.optim.SGD
     assert [(g["lr"], g["momentum"], g["weight_decay"]) for g in sgd.param_groups] == [(0.1, 0.8, 1e-4)]
+
+
+def test_a_group_keeps_its_share_of_every_learning_rate():
+    spec = named_specs()["swin_tiny_smoke"]
+    recipe = tiny_recipe(model=spec, optimizer={"layer_decay": 0.25, "layer_buckets": 2})
+    adamw = make_optimizer(build(spec, 10, 32, 0), recipe, 1.0)
+    share = 0.25**4  # layers 0 to 6 of 8: exponents 7 to 1
+    assert [group["lr"] for group in adamw.param_groups] == [share, share, 1, 1]
+    set_lr(adamw, 0.5)
+    assert [group["lr"] for group in adamw.param_groups] == [share / 2, share / 2, 0.5, 0.5]
