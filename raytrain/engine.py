@@ -68,9 +68,12 @@ class Engine(Protocol):
 
 
 def average_buffers(module: nn.Module) -> None:
-    """Make floating buffers (BatchNorm's running statistics) the mean over ranks, in place.
+    """Make floating buffers (BatchNorm's running statistics) the mean over ranks, in place: in both engines.
 
-    Neither DDP without broadcasts nor DeepSpeed keeps them equal, and a checkpoint holds only one copy.
+    A rank normalizes by its own micro-batch, as the published recipes do; neither DDP without broadcasts nor
+    DeepSpeed keeps the running statistics equal, and a checkpoint holds only one copy. So they are averaged wherever
+    one network is wanted of all ranks: before an evaluation and a checkpoint (timm/utils/distributed.py,
+    distribute_bn). SyncBN would cost two collectives per norm and step, and torch's refuses CPU tensors.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
