@@ -18,6 +18,7 @@ from paths.path import BATCH, SIDE
 from data_shards.loader import Batch, train_batches
 from data_shards.restart import available
 from data_shards.shardset import load_shardset
+from data_shards.training import alone
 from data_shards.view import View
 
 PROCESSES, REPEATS, MEASURED = (1, 2, 4, 8), 7, 64
@@ -54,7 +55,7 @@ def measure(scratch: Path, say: Callable[[str], None], device: str = "cuda") -> 
 def batches_of(url: str, processes: int, decode_on: torch.device | None) -> Any:
     """Endless training batches of one rank."""
     return train_batches(
-        url=url, shardset=load_shardset(url), split="train", view=View(image_size=SIDE), seed=0, global_batch=BATCH,
+        training=alone(url, load_shardset(url), "train"), view=View(image_size=SIDE), seed=0, global_batch=BATCH,
         micro_batch=BATCH, rank=0, world=1, samples_seen=0, processes=processes, decode_on=decode_on,
     )  # fmt: skip
 

@@ -62,12 +62,13 @@ def train(url: str, processes: int) -> Told:
     from data_shards.loader import train_batches
     from data_shards.prefetch import AHEAD
     from data_shards.shardset import load_shardset
+    from data_shards.training import alone
     from data_shards.view import View
 
     warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores: it is meant
     shardset = load_shardset(url)
     batches = train_batches(
-        url=url, shardset=shardset, split="train", view=View(image_size=SIDE), seed=0, global_batch=BATCH,
+        training=alone(url, shardset, "train"), view=View(image_size=SIDE), seed=0, global_batch=BATCH,
         micro_batch=BATCH, rank=0, world=1, samples_seen=0, processes=processes,
     )  # fmt: skip
     ready = processes * AHEAD

@@ -120,13 +120,14 @@ def read_epoch(job: Job) -> None:
     """A rank, in a process of its own: all its batches of one epoch."""
     from data_shards import fetch, order
     from data_shards.loader import train_batches
+    from data_shards.training import alone
     from data_shards.view import View
 
     fetch.RANGE, os.environ["AWS_ENDPOINT_URL"] = RANGE, job.endpoint
     order.default_shape = lambda _: job.shape
     shardset = load_shardset(URL)
     batches = train_batches(
-        url=URL, shardset=shardset, split="train", view=View(image_size=32), seed=0, global_batch=GLOBAL_BATCH,
+        training=alone(URL, shardset, "train"), view=View(image_size=32), seed=0, global_batch=GLOBAL_BATCH,
         micro_batch=GLOBAL_BATCH // job.world, rank=job.rank, world=job.world, samples_seen=0,
         cache=Path(job.cache),
     )  # fmt: skip

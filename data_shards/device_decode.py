@@ -13,7 +13,7 @@ import io
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,39 +21,17 @@ import torch.nn.functional as F
 from PIL import Image
 
 from data_shards.augment import crop_box, sample_rng
+from data_shards.batch import Batch, Undecodable
 from data_shards.decode import MAX_PIXELS
 from data_shards.errors import DataError, DataUsageError
-from data_shards.loader import Batch, Ordered, Reads, Undecodable
 from data_shards.order import Ints
 from data_shards.reader import Sample
+from data_shards.slots import TrainingSlots
 from data_shards.splice import Box, read_frame, splice
 from data_shards.view import View
 
 COLOURS = 3
 """Components of a JPEG that the accelerator gets."""
-
-
-class Slots(Protocol):
-    """What makes batches of training slots on the CPU; errors are returned."""
-
-    @property
-    def reader(self) -> Reads:
-        """Reads the samples."""
-        ...
-
-    @property
-    def order(self) -> Ordered:
-        """Says which they are."""
-        ...
-
-    @property
-    def view(self) -> View:
-        """Says what becomes of them."""
-        ...
-
-    def __getitem__(self, slots: Ints) -> Batch | DataError:
-        """The batch of these slots, or what is wrong with the data."""
-        ...
 
 
 class Crop(NamedTuple):
@@ -82,7 +60,7 @@ class Coded:
 class CodedSlots:
     """A source of `Coded`."""
 
-    slots: Slots
+    slots: TrainingSlots
 
     def __getitem__(self, slots: Ints) -> Coded | DataError:
         """The encoded batch, or what is wrong with the data."""
@@ -131,7 +109,7 @@ def _cut(
     return jpeg, Crop(len(jpeg), box, flip)
 
 
-def _whole(slots: Slots, which: Ints) -> Batch:
+def _whole(slots: TrainingSlots, which: Ints) -> Batch:
     """The batch as the CPU makes it. Raises the DataError that it would return."""
     batch = slots[which]
     if isinstance(batch, DataError):
@@ -155,7 +133,7 @@ def check(view: View, device: torch.device) -> None:
         ) from None
 
 
-def decoded(batches: Generator[Coded], slots: Slots, device: torch.device) -> Generator[Batch]:
+def decoded(batches: Generator[Coded], slots: TrainingSlots, device: torch.device) -> Generator[Batch]:
     """The batches with their images on `device`, in the same order. `slots` makes those that it cannot decode."""
     with closing(batches):
         for coded in batches:

@@ -18,23 +18,32 @@ MOST_TURNS = 10_000
 """The longest cycle: weights of four decimals. It takes 0.03 s to lay out."""
 
 
-class Mix:
-    """The turns of the sets. After any number of turns no set is a whole turn ahead of its share, or behind it."""
+def turns_of(weights: Sequence[Fraction]) -> tuple[int, ...]:
+    """The turns of each set in a cycle: the weights as the smallest whole numbers of the same shares.
+
+    DataUsageError where a weight is none, or where they take too many decimals.
+    """
+    for weight in weights:
+        if weight <= 0:
+            raise DataUsageError(f"a weight of {float(weight):g} draws nothing: weights are above 0")
+    unit = math.lcm(*(weight.denominator for weight in weights))
+    whole = [int(weight * unit) for weight in weights]
+    common = math.gcd(*whole)
+    turns = tuple(weight // common for weight in whole)
+    if sum(turns) > MOST_TURNS:
+        told = ", ".join(f"{float(weight):g}" for weight in weights)
+        raise DataUsageError(
+            f"the weights {told} repeat after {sum(turns):,} turns; the limit is {MOST_TURNS:,}. Round them"
+        )
+    return turns
+
+
+class Turns:
+    """Whose turn it is. After any number of turns no set is a whole turn ahead of its share, or behind it."""
 
     def __init__(self, weights: Sequence[Fraction]) -> None:
-        """One positive weight per set, of any sum. DataUsageError where they are none, or of too many decimals."""
-        for weight in weights:
-            if weight <= 0:
-                raise DataUsageError(f"a weight of {float(weight):g} draws nothing: weights are above 0")
-        unit = math.lcm(*(weight.denominator for weight in weights))
-        whole = [int(weight * unit) for weight in weights]
-        common = math.gcd(*whole)
-        self.turns = tuple(weight // common for weight in whole)
-        if sum(self.turns) > MOST_TURNS:
-            told = ", ".join(f"{float(weight):g}" for weight in weights)
-            raise DataUsageError(
-                f"the weights {told} repeat after {sum(self.turns):,} turns; the limit is {MOST_TURNS:,}. Round them"
-            )
+        """One positive weight per set, of any sum. DataUsageError as `turns_of` raises it."""
+        self.turns = turns_of(weights)
         self._sets = np.array(_cycle(self.turns), np.int64)
         self._draws = np.empty_like(self._sets)
         for number, turns in enumerate(self.turns):
@@ -46,6 +55,15 @@ class Mix:
         cycle, place = np.divmod(turn, len(self._sets))
         sets = self._sets[place]
         return sets, 2 * (cycle * np.array(self.turns)[sets] + self._draws[place]) + second
+
+    def before(self, number: int, slots: Ints) -> Ints:
+        """How many of all slots before each of these draw from set `number`."""
+        turn, second = np.divmod(slots, 2)
+        cycle, place = np.divmod(turn, len(self._sets))
+        its = self._sets == number
+        passed = np.cumsum(its) - its
+        earlier: Ints = 2 * (cycle * self.turns[number] + passed[place]) + second * its[place]
+        return earlier
 
 
 def _cycle(turns: Sequence[int]) -> list[int]:
@@ -72,25 +90,32 @@ class MixedOrder:
 
     def __init__(self, counts: Sequence[Sequence[int]], weights: Sequence[Fraction], seed: int) -> None:
         """`counts[i]` are the samples of set i's shards. The first set's order is the one it would have alone."""
-        self._mix = Mix(weights)
+        self._turns = Turns(weights)
         seeds = [seed, *(int(philox(seed, SETS, n).random_raw()) for n in range(1, len(counts)))]
         self.orders = [Order(shards, own) for shards, own in zip(counts, seeds, strict=True)]
         self.seed = seed
         self.counts = tuple(samples for shards in counts for samples in shards)
-        self.samples = sum(self.counts)
         self._shards_before = np.cumsum([0, *map(len, counts)])
         self._streams_before = np.cumsum([0, *(order.shape.streams for order in self.orders)])
 
     @property
     def span(self) -> int:
         """Slots in which the slowest set reads a block."""
-        turns = self._mix.turns
+        turns = self._turns.turns
         return max(order.span * sum(turns) // own for order, own in zip(self.orders, turns, strict=True))
+
+    def draw(self, slots: Ints) -> tuple[Ints, Ints]:
+        """(set, how many slots of that set came before) of every slot."""
+        return self._turns.draw(slots)
+
+    def before(self, number: int, slots: Ints) -> Ints:
+        """How many of all slots before each of these draw from set `number`."""
+        return self._turns.before(number, slots)
 
     def locate(self, slots: Ints) -> tuple[Ints, Ints]:
         """(shard, row within the shard) of every slot."""
         shards, rows = np.empty_like(slots), np.empty_like(slots)
-        sets, draws = self._mix.draw(slots)
+        sets, draws = self.draw(slots)
         for number in np.unique(sets).tolist():
             here = sets == number
             shards[here], rows[here] = self.orders[number].locate(draws[here])
@@ -100,7 +125,7 @@ class MixedOrder:
     def stream(self, slots: Ints) -> Ints:
         """The stream of every slot, numbered over all sets."""
         streams = np.empty_like(slots)
-        sets, draws = self._mix.draw(slots)
+        sets, draws = self.draw(slots)
         for number in np.unique(sets).tolist():
             here = sets == number
             streams[here] = self.orders[number].stream(draws[here]) + self._streams_before[number]

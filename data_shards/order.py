@@ -18,7 +18,7 @@ promises no such thing of `Generator.permutation` (NEP 19).
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,39 @@ class Rows:
         return self._shards[place], positions - self._starts[place]
 
 
+class Ordered(Protocol):
+    """An order: of one set, or of several mixed (`mixing.py`), each of which goes through epochs of its own."""
+
+    seed: int
+    counts: tuple[int, ...]
+
+    @property
+    def orders(self) -> Sequence["Order"]:
+        """The order of each set."""
+        ...
+
+    @property
+    def span(self) -> int:
+        """Slots that are read from the same shards, about: how far to fetch ahead."""
+        ...
+
+    def draw(self, slots: Ints) -> tuple[Ints, Ints]:
+        """(set, how many slots of that set came before) of every slot."""
+        ...
+
+    def before(self, number: int, slots: Ints) -> Ints:
+        """How many of all slots before each of these draw from set `number`."""
+        ...
+
+    def locate(self, slots: Ints) -> tuple[Ints, Ints]:
+        """(shard, row within the shard) of every slot. Shards are numbered on over the sets."""
+        ...
+
+    def share(self, first: int, count: int, rank: int, world: int) -> Ints:
+        """The slots that a rank takes of the global batch first .. first + count - 1."""
+        ...
+
+
 class Order:
     """The order over shards of `counts` samples. Holds the tables of two epochs and two blocks at most."""
 
@@ -91,6 +124,19 @@ class Order:
         self.samples = sum(counts)
         self._rows: dict[int, Rows] = {}
         self._blocks: dict[tuple[int, int], _Block] = {}
+
+    @property
+    def orders(self) -> "tuple[Order]":
+        """Itself: it is of one set."""
+        return (self,)
+
+    def draw(self, slots: Ints) -> tuple[Ints, Ints]:
+        """(0, n) of every slot n: all are of the one set."""
+        return np.zeros_like(slots), slots
+
+    def before(self, number: int, slots: Ints) -> Ints:  # noqa: ARG002 -- there is one set
+        """How many of all slots before each of these draw from the set: all."""
+        return slots
 
     def locate(self, slots: Ints) -> tuple[Ints, Ints]:
         """(shard, row within the shard) of every slot; best near each other, for each block of theirs is made."""

@@ -11,6 +11,7 @@ from data_shards.budget import MAX_BAD
 from data_shards.loader import eval_batches, train_batches
 from data_shards.shardset import ShardSet, Value, load_shardset
 from data_shards.store import open_store
+from data_shards.training import alone
 from raytrain import checkpoint
 from raytrain.delivery import Delivery, known_bad
 from raytrain.engine import Engine, TorchEngine, average_buffers
@@ -150,9 +151,7 @@ def assemble(
         state=state,
         engine=engine,
         batches=train_batches(
-            url=job.data_url,
-            shardset=shardset,
-            split=recipe.train_split,
+            training=alone(job.data_url, shardset, recipe.train_split),
             view=recipe.view,
             seed=recipe.seed,
             global_batch=recipe.global_batch,

@@ -15,12 +15,13 @@ class OurPath:
         """Open the shard set at `url`."""
         from data_shards.loader import train_batches
         from data_shards.shardset import load_shardset
+        from data_shards.training import alone
         from data_shards.view import View
 
         self._view, shardset = View(image_size=SIDE), load_shardset(str(url))
         self._data, self._split, self._url = data, shardset.split("train"), str(url)
         self._batches = train_batches(
-            url=self._url, shardset=shardset, split="train", view=self._view, seed=0,
+            training=alone(self._url, shardset, "train"), view=self._view, seed=0,
             global_batch=BATCH, micro_batch=BATCH, rank=0, world=1, samples_seen=0, processes=0,
         )  # fmt: skip
 

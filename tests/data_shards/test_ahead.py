@@ -15,9 +15,10 @@ from data_shards.ahead import Ahead, check_room, streams_read
 from data_shards.cache import Cache
 from data_shards.cache_room import KNOB
 from data_shards.errors import DataUsageError
-from data_shards.mixed import Part, mixed_batches
+from data_shards.loader import train_batches
 from data_shards.order import Order, Shape
 from data_shards.reader import Reader, files_of
+from data_shards.training import Part, Training
 
 SHAPE = Shape(2, 8)
 """Of the training split's 65 samples in 4 shards: five blocks an epoch, each of at most 16 samples."""
@@ -183,14 +184,14 @@ def test_mixed_sets_are_fetched_ahead_too(remote, faulty, tmp_path):
     pack(local)
     other = {"url": local, "shardset": pack(local, prefix="x")}
     parts = [
-        Part(**part, split="train", weight=Fraction(weight))
+        Part(name=part["shardset"].name, **part, split="train", weight=Fraction(weight))
         for part, weight in ((remote, 2), ({**other, "shardset": other["shardset"].model_copy(
             update={"name": "other"})}, 1))
     ]  # fmt: skip
     proxy = faulty(lambda *_: None)
-    batches = mixed_batches(
-        parts=parts, view=VIEW, seed=1, global_batch=8, micro_batch=4, rank=0, world=1, samples_seen=0,
-        cache=tmp_path / "cache",
+    batches = train_batches(
+        training=Training(parts=tuple(parts)), view=VIEW, seed=1, global_batch=8, micro_batch=4, rank=0,
+        world=1, samples_seen=0, cache=tmp_path / "cache",
     )  # fmt: skip
     next(batches)
     until(lambda: len(proxy.gets) == 8)

@@ -15,6 +15,7 @@ from data_shards import device_decode
 from data_shards.errors import DataUsageError
 from data_shards.loader import Batch, train_batches
 from data_shards.shardset import load_shardset
+from data_shards.training import alone
 from data_shards.view import View
 
 CPU = torch.device("cpu")
@@ -29,7 +30,7 @@ ODD = (6, 7, 8, 9)
 
 def train(url: str, count: int, **more: Any) -> list[Batch]:
     batches = train_batches(
-        url=url, shardset=load_shardset(url), split="train", **({"view": VIEW} | more), seed=5, global_batch=4,
+        training=alone(url, load_shardset(url), "train"), **({"view": VIEW} | more), seed=5, global_batch=4,
         micro_batch=4, rank=0, world=1, samples_seen=0,
     )  # fmt: skip
     found = list(islice(batches, count))

@@ -27,6 +27,7 @@ from data_shards.loader import eval_batches, labels, read_jpeg, train_batches
 from data_shards.order import Shape
 from data_shards.shardset import Packing, Shard, ShardSet, Split, load_shardset
 from data_shards.store import open_store
+from data_shards.training import alone
 from data_shards.view import View
 
 VIEW = View(image_size=16, auto_augment="rand")
@@ -81,8 +82,9 @@ def tiny(tmp_path_factory):
 
 def training(tiny, *, rank=0, world=1, samples_seen=0, processes=0, micro_batch=2, global_batch=8, **more):
     return train_batches(
-        **tiny, split="train", view=VIEW, seed=11, global_batch=global_batch, micro_batch=micro_batch,
-        rank=rank, world=world, samples_seen=samples_seen, processes=processes, **more,
+        training=alone(tiny["url"], tiny["shardset"], "train"), view=VIEW, seed=11,
+        global_batch=global_batch, micro_batch=micro_batch, rank=rank, world=world,
+        samples_seen=samples_seen, processes=processes, **more,
     )  # fmt: skip
 
 

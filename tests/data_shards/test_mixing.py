@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_shards.errors import DataError, DataUsageError
-from data_shards.loader import labels
-from data_shards.mixed import Part, mixed_batches
-from data_shards.mixing import Mix, MixedOrder, merge_classes
+from data_shards.loader import labels, train_batches
+from data_shards.mixing import MixedOrder, Turns, merge_classes
 from data_shards.order import Order
 from data_shards.pack import PackOptions, pack
 from data_shards.shardset import load_shardset
 from data_shards.synth import SynthOptions, synth
+from data_shards.training import Part, Training
 from data_shards.view import View
 
 WEIGHTS = st.lists(st.integers(1, 40), min_size=1, max_size=7)
@@ -27,7 +27,7 @@ WEIGHTS = st.lists(st.integers(1, 40), min_size=1, max_size=7)
 @given(WEIGHTS)
 @settings(deadline=None)
 def test_no_set_is_ever_a_turn_away_from_its_share(weights):
-    mix = Mix([Fraction(weight) for weight in weights])
+    mix = Turns([Fraction(weight) for weight in weights])
     sets, _ = mix.draw(np.arange(0, 2 * 2 * sum(mix.turns), 2))
     had = np.cumsum(sets[:, None] == np.arange(len(weights)), 0)
     share = np.arange(1, len(sets) + 1)[:, None] * np.array(weights) / sum(weights)
@@ -38,31 +38,31 @@ def test_no_set_is_ever_a_turn_away_from_its_share(weights):
 @given(WEIGHTS, st.integers(0, 10**12), st.integers(1, 300))
 @settings(deadline=None)
 def test_each_set_is_drawn_from_one_after_the_other(weights, start, count):
-    mix = Mix([Fraction(weight) for weight in weights])
+    mix = Turns([Fraction(weight) for weight in weights])
     sets, draws = mix.draw(np.arange(start, start + count))
     for number in range(len(weights)):
         own = draws[sets == number]
         assert (np.diff(own) == 1).all()
     assert (sets[start % 2 : -1 : 2] == sets[1 + start % 2 :: 2]).all(), "neighbours are of one set"
-    again = Mix([Fraction(weight) * Fraction(1, 8) for weight in weights]).draw(
+    again = Turns([Fraction(weight) * Fraction(1, 8) for weight in weights]).draw(
         np.arange(start, start + count)
     )
     assert np.array_equal(again, (sets, draws)), "weights are shares, whatever their sum"
 
 
 def test_decimal_weights_are_exact():
-    mix = Mix([Fraction("0.7"), Fraction("0.25"), Fraction("0.05")])
+    mix = Turns([Fraction("0.7"), Fraction("0.25"), Fraction("0.05")])
     assert mix.turns == (14, 5, 1)
     assert Counter(mix.draw(np.arange(4000))[0].tolist()) == {0: 2800, 1: 1000, 2: 200}
 
 
 def test_weights_that_cannot_be():
     with pytest.raises(DataUsageError, match="a weight of 0 draws nothing"):
-        Mix([Fraction(1), Fraction(0)])
+        Turns([Fraction(1), Fraction(0)])
     with pytest.raises(
         DataUsageError, match=r"the weights 1, 0\.33333 repeat after 133,333 turns; the limit is 10,000"
     ):
-        Mix([Fraction(1), Fraction("0.33333")])
+        Turns([Fraction(1), Fraction("0.33333")])
 
 
 def test_each_set_has_its_own_epochs_and_the_first_its_own_order():
@@ -106,15 +106,17 @@ def two_sets(tmp_path_factory: pytest.TempPathFactory) -> list[Part]:
         chosen = PackOptions(name=name, samples_per_shard=7)
         pack(root / name, str(root / f"{name}-set"), chosen, 1, 0.0, lambda *_: None)
         url = str(root / f"{name}-set")
-        parts.append(Part(url=url, shardset=load_shardset(url), split="train", weight=Fraction(weight)))
+        parts.append(
+            Part(name=name, url=url, shardset=load_shardset(url), split="train", weight=Fraction(weight))
+        )
     return parts
 
 
 def mixed(parts, *, rank=0, world=1, samples_seen=0, count=16):
     """`count` micro-batches of 2 of global batches of 8."""
-    batches = mixed_batches(
-        parts=parts, view=View(image_size=16), seed=3, global_batch=8, micro_batch=2, rank=rank, world=world,
-        samples_seen=samples_seen,
+    batches = train_batches(
+        training=Training(parts=tuple(parts)), view=View(image_size=16), seed=3, global_batch=8, micro_batch=2,
+        rank=rank, world=world, samples_seen=samples_seen,
     )  # fmt: skip
     found = list(islice(batches, count))
     batches.close()
@@ -155,8 +157,6 @@ def test_a_mixed_epoch_has_every_image_with_the_label_of_its_wnid(two_sets):
 
 def test_sets_that_do_not_mix(two_sets, packed):
     first = two_sets[0]
-    with pytest.raises(DataUsageError, match=f"{first.url} and {first.url} are the same set"):
-        mixed([first, first])
-    empty = Part(url=packed, shardset=load_shardset(packed), split="none", weight=Fraction(1))
+    empty = Part(name="empty", url=packed, shardset=load_shardset(packed), split="none", weight=Fraction(1))
     with pytest.raises(DataError, match="has no split 'none'"):
         mixed([first, empty])

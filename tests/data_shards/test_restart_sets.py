@@ -17,6 +17,7 @@ from data_shards.errors import DataError
 from data_shards.loader import Batch, eval_batches, train_batches
 from data_shards.pack import PackOptions, PackResult, pack
 from data_shards.shardset import load_shardset
+from data_shards.training import alone
 from data_shards.verify import verify
 from data_shards.view import View
 
@@ -74,7 +75,7 @@ def marked_copy(marked: Path, tmp_path: Path) -> Path:
 
 def train(url: str, count: int = 6, **more: object) -> list[Batch]:
     batches = train_batches(
-        url=url, shardset=load_shardset(url), split="train", view=VIEW, seed=5, global_batch=6, micro_batch=3,
+        training=alone(url, load_shardset(url), "train"), view=VIEW, seed=5, global_batch=6, micro_batch=3,
         rank=0, world=1, samples_seen=0, **more,
     )  # fmt: skip
     found = list(islice(batches, count))
@@ -105,7 +106,7 @@ def test_batches_are_those_of_the_plain_set_bit_by_bit(
     plain = str(tmp_path / "plain")
     expected = train(plain, 60)  # ten epochs: ten crops of each picture
     assert equal(evaluate(str(marked)), evaluate(plain))
-    monkeypatch.setattr("data_shards.loader.decode", None)  # from here on nothing is decoded whole
+    monkeypatch.setattr("data_shards.slots.decode", None)  # from here on nothing is decoded whole
     assert equal(train(str(marked), 60), expected)
 
 

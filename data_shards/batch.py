@@ -1,0 +1,62 @@
+"""Batch: what the loader hands over, and how it is put together from samples."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from data_shards.order import Ints
+
+
+class Undecodable(NamedTuple):
+    """A sample whose image no decoder reads: its slot, its place in the split, its key in the tar, and why."""
+
+    slot: int
+    shard: int
+    row: int
+    key: str
+    label: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A micro-batch.
+
+    images       uint8 [b, 3, S, S], channels last in memory, as decoders and resizing leave them
+    labels       int64 [b]
+    slots        int64 [b], the global sample counter n in training, the index in the split in evaluation
+    places       int64 [b, 2], (shard, row) that was read for each slot
+    undecodable  those of the batch's samples whose image is another one's, or black
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    slots: torch.Tensor
+    places: torch.Tensor
+    undecodable: tuple[Undecodable, ...] = ()
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory (what the accelerator gets); DataLoader calls it by this name."""
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+
+class Made(NamedTuple):
+    """What a slot became."""
+
+    image: torch.Tensor
+    label: int
+    place: tuple[int, int]
+    undecodable: Undecodable | None
+
+
+def stack(slots: Ints, samples: list[Made]) -> Batch:
+    """The batch of what some slots became."""
+    images, targets, places, undecodable = zip(*samples, strict=True)
+    return Batch(
+        images=torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2),
+        labels=torch.tensor(targets),
+        slots=torch.from_numpy(slots),
+        places=torch.tensor(places),
+        undecodable=tuple(bad for bad in undecodable if bad is not None),
+    )

@@ -1,0 +1,102 @@
+"""Training: what a run is trained on. The split of one shard set, or of several mixed by weight, as one.
+
+Shards are numbered on over the sets, and labels are those of one class list. Of a mix every shard and key is told with
+its set before it, SET/SHARD and SET/KEY: two sets may well use the same names.
+"""
+
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+from data_shards.errors import DataUsageError
+from data_shards.mixing import MixedOrder, merge_classes
+from data_shards.order import Ints, Order
+from data_shards.shardset import ShardSet, Split, Value
+
+
+class Part(Value):
+    """A split of a set. `weight` over the sum of all weights is its share of the samples drawn."""
+
+    name: str
+    url: str
+    shardset: ShardSet
+    split: str
+    weight: Fraction = Fraction(1)
+
+    @property
+    def chosen(self) -> Split:
+        """The split itself; DataError where the set has none of that name."""
+        return self.shardset.split(self.split)
+
+
+class Training(Value):
+    """One part, or several mixed."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether there are several."""
+        return len(self.parts) > 1
+
+    @cached_property
+    def _merged(self) -> tuple[tuple[str, ...], list[Ints]]:
+        return merge_classes([part.shardset.classes for part in self.parts])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The WNID of every label: the first part's as they are, then what the others have besides."""
+        return self._merged[0]
+
+    @property
+    def labels(self) -> list[Ints]:
+        """`labels[i][label]` is the label here of a label of part i."""
+        return self._merged[1]
+
+    @property
+    def samples(self) -> int:
+        """Samples of all parts together."""
+        return sum(part.chosen.samples for part in self.parts)
+
+    @cached_property
+    def class_counts(self) -> tuple[int, ...]:
+        """Samples of every label."""
+        counts = np.zeros(len(self.classes), np.int64)
+        for part, labels in zip(self.parts, self.labels, strict=True):
+            np.add.at(counts, labels, part.chosen.class_counts)
+        return tuple(counts.tolist())
+
+    def order(self, seed: int) -> Order | MixedOrder:
+        """The order of its samples. DataUsageError where a part has none, or the weights cannot be."""
+        for part in self.parts:
+            if part.chosen.samples == 0:
+                raise DataUsageError(f"split '{part.split}' of {part.url} has no samples to train on")
+        counts = [[shard.samples for shard in part.chosen.shards] for part in self.parts]
+        if not self.mixed:
+            return Order(counts[0], seed)
+        return MixedOrder(counts, [part.weight for part in self.parts], seed)
+
+    @cached_property
+    def _ends(self) -> Ints:
+        return np.cumsum([len(part.chosen.shards) for part in self.parts])
+
+    def place(self, shard: int) -> tuple[int, int]:
+        """(part, its shard in it) of a shard numbered over all parts."""
+        number = int(np.searchsorted(self._ends, shard, side="right"))
+        return number, shard - (int(self._ends[number - 1]) if number else 0)
+
+    def prefix(self, shard: int) -> str:
+        """What is told before the shard's name and its samples' keys: SET/, or nothing of a set alone."""
+        return f"{self.parts[self.place(shard)[0]].name}/" if self.mixed else ""
+
+    def shard_name(self, shard: int) -> str:
+        """The shard's name."""
+        number, own = self.place(shard)
+        return self.prefix(shard) + self.parts[number].chosen.shards[own].name
+
+
+def alone(url: str, shardset: ShardSet, split: str) -> Training:
+    """A split of one set. DataError where the set has none of that name."""
+    shardset.split(split)
+    return Training(parts=(Part(name=shardset.name, url=url, shardset=shardset, split=split),))
