@@ -44,7 +44,10 @@ class Init(Value):
 
 
 class Placement(Value):
-    """How the work lies on the machines. It may change when a run is continued; the identity may not."""
+    """How the work lies on the machines. It may change when a run is continued; the identity may not.
+
+    With `micro_batch_auto` the micro-batch is a first guess, and the workers find theirs (raytrain/microbatch.py).
+    """
 
     fleet: str
     workers: int
@@ -53,6 +56,7 @@ class Placement(Value):
     loader_processes: int
     strategy: str
     micro_batch: int
+    micro_batch_auto: bool = False
     accumulation: int
     engine: Literal["deepspeed", "torch"]
     zero_stage: Literal[0, 1, 2]
@@ -112,10 +116,16 @@ def resolve(
     init: Init | None = None,
     engine: Literal["deepspeed", "torch"] = "deepspeed",
     zero_stage: Literal[1, 2] = 1,
+    auto_micro_batch: bool = False,
 ) -> RunPlan:
     """Derive the whole run. Raises UsageError where the recipe does not fit the fleet or the data."""
     if recipe.optimizer.layer_decay != 1:
         layer_count(recipe.model)  # raises where there is no order of layers
+    if auto_micro_batch and not fleet.gpu:
+        raise UsageError(
+            f"--auto-micro-batch tries sizes until a GPU is out of memory, and fleet '{fleet.name}' has CPUs, where "
+            "the system would kill the process instead. Without it the plan's estimate is used"
+        )
     data = _data_facts(recipe, shardset)
     lengths, lengths_because = _lengths(recipe, data)
     count = parameters(recipe.model, data.classes)
@@ -139,6 +149,7 @@ def resolve(
             loader_processes=fleet.loader_processes,
             strategy=fleet.placement,
             micro_batch=micro,
+            micro_batch_auto=auto_micro_batch,
             accumulation=accumulation,
             engine=engine,
             zero_stage=0 if engine == "torch" else zero_stage,
@@ -150,7 +161,9 @@ def resolve(
                 f"/ {recipe.optimizer.lr_batch}"
             ),
             **lengths_because,
-            "placement.micro_batch": micro_because,
+            "placement.micro_batch": f"a first guess, the workers try: {micro_because}"
+            if auto_micro_batch
+            else micro_because,
             "placement.accumulation": f"{recipe.global_batch} / ({fleet.workers} workers x {micro})",
             **estimates_because,
         },
@@ -213,15 +226,25 @@ def _fixed_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
 
     The plain engine (`partitions` None) splits and copies nothing. bf16 autocast keeps 2-byte weights while it is on.
     """
-    moments = 2 if recipe.optimizer.name == "adamw" else 1
     cached = 2 if recipe.precision == "bf16" else 0
-    optimizer = count * 4 * moments if partitions is None else count * 4 * (moments + 1) // partitions
-    return count * (4 * 2 + cached) + optimizer
+    return count * (4 * 2 + cached) + optimizer_bytes(recipe, count, partitions)
+
+
+def optimizer_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
+    """The optimizer's share of `_fixed_bytes`."""
+    moments = 2 if recipe.optimizer.name == "adamw" else 1
+    return count * 4 * moments if partitions is None else count * 4 * (moments + 1) // partitions
+
+
+def micro_batches(recipe: Recipe, workers: int) -> list[int]:
+    """The sizes that a worker's share of the global batch divides into, ascending; even where images are paired."""
+    share = recipe.global_batch // workers
+    return [n for n in range(1, share + 1) if share % n == 0 and not (n % 2 and recipe.regularization.paired)]
 
 
 def _micro_batch(recipe: Recipe, fleet: Fleet, fixed: int, per_image: int) -> tuple[int, str]:
     """The largest divisor of the worker's share whose activations fit the memory left by the weights."""
-    paired = recipe.regularization.mixup > 0 or recipe.regularization.cutmix > 0
+    paired = recipe.regularization.paired
     unit = fleet.workers * (2 if paired else 1)
     if recipe.global_batch % unit:
         below = recipe.global_batch // unit * unit
@@ -231,8 +254,7 @@ def _micro_batch(recipe: Recipe, fleet: Fleet, fixed: int, per_image: int) -> tu
             f"{' in pairs, which mixup and cutmix need' if paired else ''}; "
             f"the nearest that do: --set global_batch={near}"
         )
-    share = recipe.global_batch // fleet.workers
-    sizes = [n for n in range(1, share + 1) if share % n == 0 and not (paired and n % 2)]
+    sizes = micro_batches(recipe, fleet.workers)
     room = fleet.memory_gib * 2**30 * MEMORY_SHARE - fixed
     fitting = [n for n in sizes if n * per_image <= room]
     if not fitting:
@@ -242,7 +264,7 @@ def _micro_batch(recipe: Recipe, fleet: Fleet, fixed: int, per_image: int) -> tu
             f"fleet '{fleet.name}' has {fleet.memory_gib:g}; use a smaller model or image, or more memory_gib"
         )
     size = "largest even divisor" if paired else "largest divisor"
-    why = f"{size} of {share} that fits {MEMORY_SHARE:.0%} of {fleet.memory_gib:g} GiB"
+    why = f"{size} of {recipe.global_batch // fleet.workers} that fits {MEMORY_SHARE:.0%} of {fleet.memory_gib:g} GiB"
     return max(fitting), f"{why} (estimate {per_image / 2**20:.1f} MiB/image)"
 
 

@@ -65,6 +65,11 @@ class Regularization(Value):
     cutmix: NonNegativeFloat = 1.0
     random_erasing: Fraction = 0.0
 
+    @property
+    def paired(self) -> bool:
+        """Whether images are mixed in pairs, so that micro-batches must be even."""
+        return self.mixup > 0 or self.cutmix > 0
+
 
 class Published(Value):
     """The figure a recipe is held against: top-1 accuracy in percent, and where it is printed."""

@@ -20,6 +20,7 @@ from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
 from raytrain.loop import Run, train
 from raytrain.manifest import verify
+from raytrain.microbatch import Fits, on_device, settle
 from raytrain.models.build import build
 from raytrain.optim import make_optimizer
 from raytrain.plan import RunPlan
@@ -49,8 +50,16 @@ def nothing(_: dict[str, float]) -> None:
     """A report hook for runs nobody listens to."""
 
 
-def work(job: Job, ranks: Ranks, report: Callable[[dict[str, float]], None] = nothing) -> None:
-    """Run the job on this rank to its end. Raises RunError, DataError, or ResumeLater when asked to stop."""
+def work(
+    job: Job,
+    ranks: Ranks,
+    report: Callable[[dict[str, float]], None] = nothing,
+    trial: Callable[[RunPlan, Ranks], Fits] = on_device,
+) -> None:
+    """Run the job on this rank to its end. Raises RunError, DataError, or ResumeLater when asked to stop.
+
+    `trial` says which micro-batches fit, where the plan leaves that open.
+    """
     plan, run = job.plan, Path(job.run)
     use_threads(plan.placement.cpus_per_worker)
     use_files()
@@ -62,6 +71,7 @@ def work(job: Job, ranks: Ranks, report: Callable[[dict[str, float]], None] = no
             f"the plan was made for {plan.data.fingerprint[:12]}"
         )
     log = RunLog(run if ranks.first else None)
+    job = job.model_copy(update={"plan": settle(plan, ranks, log, trial)})
     engine, state = start(job, shardset, ranks, log)
     log.start(state.step)
     try:

@@ -28,6 +28,12 @@ InitUrl = Annotated[
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="deepspeed, or torch for its plain twin.")]
 ZeroStage = Annotated[int, typer.Option("--zero", min=1, max=2, help="DeepSpeed's ZeRO stage.")]
+AutoMicroBatch = Annotated[
+    bool,
+    typer.Option(
+        "--auto-micro-batch", help="Find the largest micro-batch that fits the GPUs when training begins."
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -47,6 +53,7 @@ def make_plan(
     init: str | None,
     engine: str,
     zero: int,
+    auto_micro_batch: bool = False,
     held: "Init | None" = None,
 ) -> "RunPlan":
     """Resolve the options to a plan; without data, for the data the recipe was made for.
@@ -73,6 +80,7 @@ def make_plan(
         init=_init(init, held) if init else None,
         engine="deepspeed" if engine == "deepspeed" else "torch",
         zero_stage=2 if zero == 2 else 1,
+        auto_micro_batch=auto_micro_batch,
     )
 
 

@@ -10,6 +10,7 @@ import typer
 
 from raytrain.cli.options import (
     AsJson,
+    AutoMicroBatch,
     EngineName,
     FleetName,
     InitUrl,
@@ -41,6 +42,7 @@ def plan(
     init: InitUrl = None,
     engine: EngineName = "deepspeed",
     zero: ZeroStage = 1,
+    auto_micro_batch: AutoMicroBatch = False,
     lr_table: Annotated[
         bool,
         typer.Option(
@@ -54,7 +56,15 @@ def plan(
     from raytrain.tell import plan_text
 
     resolved = make_plan(
-        recipe, data, fleet=fleet, workers=workers, settings=settings, init=init, engine=engine, zero=zero
+        recipe,
+        data,
+        fleet=fleet,
+        workers=workers,
+        settings=settings,
+        init=init,
+        engine=engine,
+        zero=zero,
+        auto_micro_batch=auto_micro_batch,
     )
     if lr_table:
         print_lr_table(resolved, as_json=as_json)

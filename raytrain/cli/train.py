@@ -7,6 +7,7 @@ import typer
 
 from raytrain.cli.options import (
     Address,
+    AutoMicroBatch,
     DataUrl,
     EngineName,
     FleetName,
@@ -33,6 +34,7 @@ def train(
     init: InitUrl = None,
     engine: EngineName = "deepspeed",
     zero: ZeroStage = 1,
+    auto_micro_batch: AutoMicroBatch = False,
     max_bad: Annotated[
         float,
         typer.Option(
@@ -53,6 +55,7 @@ def train(
         init=init,
         engine=engine,
         zero=zero,
+        auto_micro_batch=auto_micro_batch,
         held=held_init(out) if init else None,
     )
     print(plan_text(resolved), flush=True)

@@ -432,6 +432,17 @@ def test_layer_decay_is_shown_by_group_or_refused(raytrain: Callable[..., Said])
     assert said.endswith("Use --set optimizer.layer_decay=1")
 
 
+def test_the_micro_batch_is_found_on_gpus_only(
+    raytrain: Callable[..., Said], data: Path, tmp_path: Path
+) -> None:
+    said = raytrain("plan", SWIN, "--auto-micro-batch", "--fleet", "h200x8")
+    assert (said.code, "a first guess, the workers try" in said.out) == (0, True)
+    said = raytrain("train", SWIN, "--data", data, "--out", tmp_path / "run", "--auto-micro-batch")
+    assert refused(said, 2).startswith(
+        "--auto-micro-batch tries sizes until a GPU is out of memory, and fleet 'local'"
+    )
+
+
 def test_a_report_of_no_run(raytrain: Callable[..., Said], tmp_path: Path) -> None:
     said = refused(raytrain("report", tmp_path), 1)
     assert said.startswith(str(tmp_path))
