@@ -265,6 +265,28 @@ def test_rules_are_given_for_numbers_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"schedule.shape": "constant"}, "schedule          constant"),
+        ({"schedule.shape": "linear", "schedule.end": 0}, "schedule          linear to x 0"),
+        (
+            {"schedule.shape": "step", "schedule.step_epochs": 2},
+            "schedule          x 0.1 every 150 steps               2 epochs x 4800 images / 64",
+        ),
+        (
+            {"optimizer.layer_decay": 0.8, "optimizer.layer_buckets": 4},
+            "optimizer         adamw, weight decay 0.05, layer decay 0.8 in 4 buckets",
+        ),
+    ],
+)
+def test_other_schedules_and_layer_decay_are_told(changes: dict[str, object], line: str) -> None:
+    plan = resolve(
+        change(recipe("smoke_swin_22k"), changes), presets()["local"], paper_shardset(4800, 960, 48)
+    )
+    assert f"  {line}" in plan_text(plan).splitlines()
+
+
+@pytest.mark.parametrize(
     ("count", "text"),
     [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_060_000_000, "1.06 GB"), (2.5e15, "2.5e+03 TB")],
 )
