@@ -63,7 +63,7 @@ def make_data(scratch: Path) -> Data:
 
 def start(row: Row, data: Data, own: Path) -> Runner:
     """The row's process, which keeps its own format in `own`."""
-    if row.title == MARKED and not data.marked.exists():
+    if row.options.get("marked") and not data.marked.exists():
         raise OutError(MISSING)
     return Runner(row, {key: str(folder) for key, folder in data._replace(own=own)._asdict().items()}, own)
 
@@ -71,7 +71,7 @@ def start(row: Row, data: Data, own: Path) -> Runner:
 def stored_kilobytes(row: Row, data: Data, own: Path) -> float:
     """Per training picture: of the path's own format, or of the shards that it reads."""
     formats = [file for file in own.rglob("*") if file.is_file() and file.name != "log"]
-    shards = (data.marked if row.title == MARKED else data.shards) / "shards"
+    shards = (data.marked if row.options.get("marked") else data.shards) / "shards"
     files = formats or list(shards.glob("train-*"))
     return sum(file.stat().st_size for file in files) / len(data.files()) / 1000
 

@@ -34,8 +34,9 @@ ROWS = (
     _row("WebDataset + PIL + v1, bilinear", "wds", "bilinear", decoder="pil"),
     _row("WebDataset + decode_jpeg + v2", "wds", "bicubic", decoder="tv"),
     _row("WebDataset + decode_jpeg + v2, bilinear", "wds", "bilinear", decoder="tv"),
-    Row(OURS, "ours", {"marked": False}, "bicubic"),
-    Row(MARKED, "ours", {"marked": True}, "bicubic"),
+    _row(OURS, "ours", "bicubic", marked=False),
+    _row(MARKED, "ours", "bicubic", marked=True),
+    _row(f"{MARKED}, bilinear", "ours", "bilinear", marked=True),
     _peer("litdata + PIL + v1", "lit", "litdata", "litdata", "bicubic", kind="bytes"),
     _peer("litdata + decode_jpeg + v2", "lit", "litdata", "litdata", "bicubic", kind="jpeg"),
     _peer(

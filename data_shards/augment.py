@@ -8,9 +8,8 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from data_shards.auto_augment import augmented
+from data_shards.auto_augment import augmented, changes
 from data_shards.order import AUGMENTATION, philox
 from data_shards.splice import Box
 from data_shards.view import View
@@ -54,16 +53,25 @@ def _centre_box(width: int, height: int) -> Box:
     return Box((height - h) // 2, (width - w) // 2, h, w)
 
 
-def train_image(pixels: torch.Tensor, view: View, rng: np.random.Generator) -> torch.Tensor:
-    """uint8 [3, H, W] -> uint8 [3, S, S]: a random crop, resized, perhaps mirrored."""
+def train_image(
+    pixels: torch.Tensor, view: View, rng: np.random.Generator, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """uint8 [3, H, W] -> uint8 [3, S, S]: a random crop, resized, perhaps mirrored; into `out` where it is given."""
     (top, left, height, width), flip = crop_box(pixels.shape[2], pixels.shape[1], view, rng)
-    return finish(pixels[:, top : top + height, left : left + width], flip, view, rng)
+    return finish(pixels[:, top : top + height, left : left + width], flip, view, rng, out)
 
 
-def finish(crop: torch.Tensor, flip: bool, view: View, rng: np.random.Generator) -> torch.Tensor:
-    """uint8 [3, h, w] -> uint8 [3, S, S]: what is done to a training crop's pixels."""
-    resized = _resize(crop, view.image_size, view.image_size, view)
-    return augmented(resized.flip(-1) if flip else resized, view, rng)
+def finish(
+    crop: torch.Tensor, flip: bool, view: View, rng: np.random.Generator, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """uint8 [3, h, w] -> uint8 [3, S, S], into `out` where it is given: what is done to a training crop's pixels."""
+    side = view.image_size
+    if out is None:
+        out = torch.empty(side, side, 3, dtype=torch.uint8).permute(2, 0, 1)
+    if not flip and not changes(view):
+        return _resize(crop, side, side, view, out)
+    resized = _resize(crop, side, side, view)
+    return out.copy_(augmented(resized.flip(-1) if flip else resized, view, rng))
 
 
 def eval_image(pixels: torch.Tensor, view: View) -> torch.Tensor:
@@ -79,10 +87,27 @@ def eval_image(pixels: torch.Tensor, view: View) -> torch.Tensor:
     return resized[:, top : top + size, left : left + size]
 
 
-def _resize(image: torch.Tensor, height: int, width: int, view: View) -> torch.Tensor:
+def _resize(
+    image: torch.Tensor, height: int, width: int, view: View, out: torch.Tensor | None = None
+) -> torch.Tensor:
     """Antialiased, on uint8: 4.6 x as fast as Pillow's, and equal within 0.04 of 255 on average."""
-    # a batch of one, channels last by its strides: then torch takes a path 1.4 x as fast, with the same result
-    batch = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
-    return F.interpolate(
-        batch, (height, width), mode=view.interpolation, antialias=True, align_corners=False
-    )[0]
+    if out is None:
+        out = torch.empty(height, width, 3, dtype=torch.uint8).permute(2, 0, 1)
+    resize = {
+        "bicubic": torch.ops.aten._upsample_bicubic2d_aa.out,  # F.interpolate, but for `out`
+        "bilinear": torch.ops.aten._upsample_bilinear2d_aa.out,
+    }[view.interpolation]
+    resize(
+        _alone(image.permute(1, 2, 0).contiguous()),
+        [height, width],
+        False,
+        None,
+        None,
+        out=_alone(out.permute(1, 2, 0)),
+    )
+    return out
+
+
+def _alone(image: torch.Tensor) -> torch.Tensor:
+    """[h, w, 3] as [1, 3, h, w], channels last by all of its strides: torch resizes that 1.4 x as fast, to the same."""
+    return image[None].permute(0, 3, 1, 2)

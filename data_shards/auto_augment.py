@@ -30,6 +30,11 @@ MEAN_COLOUR = (124, 116, 104)
 """ImageNet's mean, which timm fills with what a moved picture leaves empty. TrivialAugment fills with black."""
 
 
+def changes(view: View) -> bool:
+    """Whether the view asks for any of it."""
+    return view.auto_augment != "none" or view.color_jitter > 0
+
+
 def augmented(image: torch.Tensor, view: View, rng: np.random.Generator) -> torch.Tensor:
     """uint8 [3, S, S] -> uint8 [3, S, S]: what the view asks for."""
     if view.auto_augment == "rand":

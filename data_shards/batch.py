@@ -44,17 +44,21 @@ class Batch:
 class Made(NamedTuple):
     """What a slot became."""
 
-    image: torch.Tensor
     label: int
     place: tuple[int, int]
     undecodable: Undecodable | None
 
 
-def stack(slots: Ints, samples: list[Made]) -> Batch:
+def room(count: int, side: int) -> torch.Tensor:
+    """uint8 [count, 3, side, side], channels last in memory: where the images of a batch are made."""
+    return torch.empty(count, side, side, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+
+
+def batch(images: torch.Tensor, slots: Ints, samples: list[Made]) -> Batch:
     """The batch of what some slots became."""
-    images, targets, places, undecodable = zip(*samples, strict=True)
+    targets, places, undecodable = zip(*samples, strict=True)
     return Batch(
-        images=torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2),
+        images=images,
         labels=torch.tensor(targets),
         slots=torch.from_numpy(slots),
         places=torch.tensor(places),

@@ -40,7 +40,7 @@ class UndecodableError(DataError):
     """The bytes are no picture that we decode: dirt in the source, not damage since."""
 
 
-def image_size(raw: bytes) -> tuple[int, int]:
+def image_size(raw: bytes | bytearray) -> tuple[int, int]:
     """(width, height) from the header alone. UndecodableError if none, or above MAX_PIXELS or MAX_SIDE."""
     if raw.startswith(JPEG):
         width, height = _jpeg_size(raw)
@@ -56,7 +56,7 @@ def image_size(raw: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _jpeg_size(raw: bytes) -> tuple[int, int]:
+def _jpeg_size(raw: bytes | bytearray) -> tuple[int, int]:
     """Walk the markers to the first frame header."""
     at = 2
     while True:
@@ -74,7 +74,7 @@ def _jpeg_size(raw: bytes) -> tuple[int, int]:
             at += struct.unpack_from(">H", raw, at)[0]
 
 
-def decode(raw: bytes) -> "torch.Tensor":
+def decode(raw: bytes | bytearray) -> "torch.Tensor":
     """uint8 [3, H, W], RGB. UndecodableError if no decoder reads all of it."""
     image_size(raw)
     pixels = _torchvision(raw) if raw.startswith(JPEG) else None
@@ -87,13 +87,18 @@ def decode(raw: bytes) -> "torch.Tensor":
 
 def decode_region(raw: bytes | memoryview, lengths: Lengths, crop: Box) -> "torch.Tensor":
     """uint8 [3, crop.height, crop.width]: `decode(raw)` of the crop alone, from its segments where there are some."""
-    if len(lengths):
-        part, (top, left, height, width) = splice(raw, lengths, crop)
-        pixels = _torchvision(part)
-        if pixels is not None:
-            return pixels[:, top : top + height, left : left + width]
-    top, left, height, width = crop
-    return decode(bytes(raw))[:, top : top + height, left : left + width]
+    pixels = decode_cut(*splice(raw, lengths, crop)) if len(lengths) else None
+    if pixels is None:
+        top, left, height, width = crop
+        pixels = decode(bytearray(raw))[:, top : top + height, left : left + width]
+    return pixels
+
+
+def decode_cut(part: bytearray, inside: Box) -> "torch.Tensor | None":
+    """The box `inside` of a spliced JPEG, uint8 [3, height, width]; None where it cannot be decoded."""
+    pixels = _torchvision(part)
+    top, left, height, width = inside
+    return None if pixels is None else pixels[:, top : top + height, left : left + width]
 
 
 def _torchvision(raw: bytes | bytearray) -> "torch.Tensor | None":
@@ -110,7 +115,7 @@ def _torchvision(raw: bytes | bytearray) -> "torch.Tensor | None":
     return pixels
 
 
-def _pillow(raw: bytes) -> "torch.Tensor | None":
+def _pillow(raw: bytes | bytearray) -> "torch.Tensor | None":
     """A JPEG's or PNG's pixels, None where it fails. Grey of 16 bits keeps its upper 8, as other modes do."""
     import numpy as np
     import torch

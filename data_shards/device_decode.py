@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from data_shards.augment import crop_box, sample_rng
+from data_shards.auto_augment import changes
 from data_shards.batch import Batch, Undecodable
 from data_shards.decode import MAX_PIXELS
 from data_shards.errors import DataError, DataUsageError
@@ -119,7 +120,7 @@ def _whole(slots: TrainingSlots, which: Ints) -> Batch:
 
 def check(view: View, device: torch.device) -> None:
     """DataUsageError where `device` decodes no JPEGs, or the view changes crops in a way that only the CPU does."""
-    if view.auto_augment != "none" or view.color_jitter:
+    if changes(view):
         asked = f"auto_augment {view.auto_augment} and color_jitter {view.color_jitter}"
         raise DataUsageError(f"decode_on {device}: {asked} are done on the CPU. Leave decode_on or them out")
     file = io.BytesIO()

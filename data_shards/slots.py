@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 
-from data_shards.augment import crop_box, eval_image, finish, sample_rng, train_image
-from data_shards.batch import Batch, Made, Undecodable, stack
-from data_shards.decode import UndecodableError, decode, decode_region
+from data_shards.augment import eval_image, sample_rng
+from data_shards.batch import Batch, Made, Undecodable, batch, room
+from data_shards.crops import Crop, cut, make
+from data_shards.decode import UndecodableError, decode
 from data_shards.errors import DataError
 from data_shards.order import Ints, Ordered, Rows
 from data_shards.reader import Sample
@@ -41,27 +41,35 @@ class TrainingSlots:
 
     def __getitem__(self, slots: Ints) -> Batch | DataError:
         """The batch of these slots, or what is wrong with the data."""
+        images = room(len(slots), self.view.image_size)
         try:
-            places = (slots, *self.order.locate(slots))
-            return stack(slots, [self._sample(*map(int, place)) for place in zip(*places, strict=True)])
+            shards, rows = self.order.locate(slots)
+            places = list(zip(slots.tolist(), shards.tolist(), rows.tolist(), strict=True))
+            crops = [self._cut(*place) for place in places]
+            made = [self._sample(*sample) for sample in zip(places, crops, images, strict=True)]
         except DataError as error:
             return error
+        return batch(images, slots, made)
 
-    def _sample(self, n: int, shard: int, row: int) -> Made:
-        """Global sample n.
+    def _cut(self, n: int, shard: int, row: int) -> Crop:
+        return cut(self.reader.read(shard, row), self.view, sample_rng(self.order.seed, n))
+
+    def _sample(self, place: tuple[int, int, int], crop: Crop, image: torch.Tensor) -> Made:
+        """Global sample n, whose crop was cut already; its pixels go into `image`.
 
         An image that no decoder reads is replaced by the next readable one of its shard, cyclically: a fixed
         function of its place, so every number of ranks trains on the same.
         """
+        n, shard, row = place
         samples, bad = self.order.counts[shard], None
-        for step in range(samples):
-            sample = self.reader.read(shard, (row + step) % samples)
+        for step in range(1, samples + 1):
             try:
-                image = _train_image(sample, self.view, sample_rng(self.order.seed, n))
+                make(crop, self.view, image)
             except UndecodableError as error:
-                bad = bad or _undecodable(self.reader, n, shard, row, sample.label, error)
+                bad = bad or _undecodable(self.reader, n, shard, row, crop.sample.label, error)
+                crop = self._cut(n, shard, (row + step) % samples)
                 continue
-            return Made(image, sample.label, (shard, row), bad)
+            return Made(crop.sample.label, (shard, row), bad)
         name = self.reader.name(shard)
         raise DataError(f"none of the {samples} images of shard '{name}' can be decoded. Pack it again")
 
@@ -76,29 +84,24 @@ class EvaluationSlots:
 
     def __getitem__(self, indices: Ints) -> Batch | DataError:
         """The batch of these samples, or what is wrong with the data."""
+        images = room(len(indices), self.view.image_size)
         try:
-            places = (indices, *self.rows.locate(indices))
-            return stack(indices, [self._sample(*map(int, place)) for place in zip(*places, strict=True)])
+            shards, rows = self.rows.locate(indices)
+            places = zip(indices.tolist(), shards.tolist(), rows.tolist(), images, strict=True)
+            made = [self._sample(*place) for place in places]
         except DataError as error:
             return error
+        return batch(images, indices, made)
 
-    def _sample(self, index: int, shard: int, row: int) -> Made:
+    def _sample(self, index: int, shard: int, row: int, image: torch.Tensor) -> Made:
         """What no decoder reads is black: it keeps its label and counts once."""
-        sample = self.reader.read(shard, row)
+        sample, bad = self.reader.read(shard, row), None
         try:
-            return Made(eval_image(decode(bytes(sample.image)), self.view), sample.label, (shard, row), None)
+            image.copy_(eval_image(decode(bytearray(sample.image)), self.view))
         except UndecodableError as error:
-            side = self.view.image_size
+            image.zero_()
             bad = _undecodable(self.reader, index, shard, row, sample.label, error)
-            return Made(torch.zeros(3, side, side, dtype=torch.uint8), sample.label, (shard, row), bad)
-
-
-def _train_image(sample: Sample, view: View, rng: np.random.Generator) -> torch.Tensor:
-    """A training crop. Where the picture has segments, only the crop is decoded: the pixels are the same."""
-    if not len(sample.lengths):
-        return train_image(decode(bytes(sample.image)), view, rng)
-    box, flip = crop_box(sample.width, sample.height, view, rng)
-    return finish(decode_region(sample.image, sample.lengths, box), flip, view, rng)
+        return Made(sample.label, (shard, row), bad)
 
 
 def _undecodable(

@@ -11,14 +11,14 @@ from paths.path import BATCH, SIDE, Data, Pick
 class OurPath:
     """One endless stream, as in training: what it prepared beyond a pass is used by the next one."""
 
-    def __init__(self, data: Data, url: Path) -> None:
+    def __init__(self, data: Data, url: Path, filter_name: str) -> None:
         """Open the shard set at `url`."""
         from data_shards.loader import train_batches
         from data_shards.shardset import load_shardset
         from data_shards.training import alone
         from data_shards.view import View
 
-        self._view, shardset = View(image_size=SIDE), load_shardset(str(url))
+        self._view, shardset = View(image_size=SIDE, interpolation=filter_name), load_shardset(str(url))
         self._data, self._split, self._url = data, shardset.split("train"), str(url)
         self._batches = train_batches(
             training=alone(self._url, shardset, "train"), view=self._view, seed=0,
@@ -52,6 +52,6 @@ class OurPath:
         return torch.stack(crops)
 
 
-def open_path(data: Data, *, marked: bool) -> OurPath:
+def open_path(data: Data, *, filter_name: str, marked: bool) -> OurPath:
     """The set packed with restart markers, or the one without."""
-    return OurPath(data, data.marked if marked else data.shards)
+    return OurPath(data, data.marked if marked else data.shards, filter_name)
