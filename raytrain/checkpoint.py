@@ -2,6 +2,7 @@
 
     <run>/checkpoints/step-00001234/model.pt       fp32 weights and buffers by name
                                     moments.pt     optimizer state by parameter name, whole tensors
+                                    ema.pt         the weights' average, where the recipe has one
                                     state.json     TrainState and the count of applied steps
                                     card.json      recipe and class list: enough to evaluate and fine-tune
                                     MANIFEST.json  written last: size and sha256 of every file, step, world, plan
@@ -19,7 +20,7 @@ import torch
 
 from data_shards.store import Store, open_store
 from raytrain.engine import EngineState
-from raytrain.errors import RunError
+from raytrain.errors import RunError, UsageError
 from raytrain.manifest import (
     MANIFEST,
     Card,
@@ -50,6 +51,8 @@ def save(
         "state.json": json.dumps({"state": state.model_dump(), "applied": engine.applied}).encode(),
         "card.json": Card(recipe=plan.recipe, classes=classes).model_dump_json().encode(),
     }
+    if engine.ema is not None:
+        contents["ema.pt"] = _to_bytes(engine.ema)
     where = key_of(state.step)
     for name, raw in contents.items():
         store.write(f"{where}/{name}", raw)
@@ -67,11 +70,24 @@ def load_model(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return weights
 
 
+def load_ema(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The weights' average, like `load_model`. Raises UsageError where the run made none."""
+    if "ema.pt" not in checkpoint.manifest.files:
+        raise UsageError(
+            f"{checkpoint.url} holds no average of the weights: its run was trained without --set ema_decay=..."
+        )
+    average: dict[str, torch.Tensor] = _load(checkpoint, "ema.pt")
+    return average
+
+
 def load_engine(checkpoint: Checkpoint) -> tuple[TrainState, EngineState]:
     """Everything a run needs to go on."""
     raw = json.loads(_read(checkpoint, "state.json"))
     engine = EngineState(
-        model=load_model(checkpoint), moments=_load(checkpoint, "moments.pt"), applied=raw["applied"]
+        model=load_model(checkpoint),
+        moments=_load(checkpoint, "moments.pt"),
+        applied=raw["applied"],
+        ema=load_ema(checkpoint) if "ema.pt" in checkpoint.manifest.files else None,
     )
     return TrainState.model_validate(raw["state"]), engine
 

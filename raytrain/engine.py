@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from raytrain.ema import Ema
 from raytrain.losses import soft_cross_entropy
 from raytrain.optim import set_lr
 
@@ -28,12 +29,14 @@ class StepResult:
 class EngineState:
     """Whole fp32 tensors on the CPU. `model`: parameters and buffers; `moments[name]`: optimizer state by key.
 
-    `applied` counts the steps that moved the weights: Adam's bias correction needs it.
+    `applied` counts the steps that moved the weights: Adam's bias correction needs it. `ema` is the average of
+    `model` over steps, None where the recipe has none.
     """
 
     model: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
     applied: int
+    ema: dict[str, Tensor] | None = None
 
 
 class Engine(Protocol):
@@ -41,6 +44,7 @@ class Engine(Protocol):
 
     module: nn.Module
     device: torch.device
+    ema: Ema | None
 
     def forward_backward(self, images: Tensor, targets: Tensor) -> Tensor:
         """One micro-batch: images float [b,3,S,S], targets float [b,classes]. Returns the detached loss, a scalar."""
@@ -111,6 +115,20 @@ def cpu_copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
+def gather_ema(ema: Ema | None) -> dict[str, Tensor] | None:
+    """The average's weights as `Engine.gather` gives the weights; every rank must call."""
+    if ema is None:
+        return None
+    average_buffers(ema.module)
+    return cpu_copy(ema.module.state_dict())
+
+
+def load_ema(ema: Ema | None, state: EngineState) -> None:
+    """Go on with the average of a saved state, where both have one."""
+    if ema is not None and state.ema is not None:
+        ema.load(state.ema)
+
+
 def moment_keys(optimizer: torch.optim.Optimizer) -> list[str]:
     """The tensors an optimizer keeps per parameter; zeros stand for those of a parameter that never moved."""
     if isinstance(optimizer, torch.optim.AdamW):
@@ -130,6 +148,7 @@ class TorchEngine:
         accumulation: int,
         clip_norm: float | None,
         bf16: bool,
+        ema: Ema | None = None,
     ) -> None:
         self.module = module.to(device)
         self.device = device
@@ -137,6 +156,7 @@ class TorchEngine:
         self.accumulation = accumulation
         self.clip_norm = clip_norm
         self.bf16 = bf16
+        self.ema = ema
         self.applied = 0
         self.micro_step = 0
         self.guard = BufferGuard(self.module)
@@ -167,6 +187,8 @@ class TorchEngine:
             self.optimizer.step()
             self.applied += 1
         self.guard.settle(keep=applied)
+        if applied and self.ema is not None:
+            self.ema.update(self.module)
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(grad_norm=norm, applied=applied)
 
@@ -177,11 +199,14 @@ class TorchEngine:
             held = self.optimizer.state.get(parameter, {})
             keys = moment_keys(self.optimizer)
             moments[name] = cpu_copy({key: held.get(key, torch.zeros_like(parameter)) for key in keys})
-        return EngineState(model=self.gather(), moments=moments, applied=self.applied)
+        return EngineState(
+            model=self.gather(), moments=moments, applied=self.applied, ema=gather_ema(self.ema)
+        )
 
     def load(self, state: EngineState) -> None:
         """See Engine."""
         self.module.load_state_dict(state.model)
+        load_ema(self.ema, state)
         self.applied = state.applied
         for name, parameter in self.module.named_parameters():
             held = {key: tensor.to(self.device, copy=True) for key, tensor in state.moments[name].items()}

@@ -15,12 +15,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from raytrain.ema import Ema
 from raytrain.engine import (
     BufferGuard,
     EngineState,
     StepResult,
     average_buffers,
     cpu_copy,
+    gather_ema,
+    load_ema,
     moment_keys,
 )
 from raytrain.losses import soft_cross_entropy
@@ -46,7 +49,9 @@ def deepspeed_config(plan: RunPlan) -> dict[str, Any]:
 class DeepSpeedEngine:
     """See `raytrain.engine.Engine`."""
 
-    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, plan: RunPlan) -> None:
+    def __init__(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, plan: RunPlan, ema: Ema | None = None
+    ) -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.engine, self.zero, _, _ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=deepspeed_config(plan), dist_init_required=False
@@ -54,6 +59,7 @@ class DeepSpeedEngine:
         self.module: nn.Module = self.engine.module
         self.device: torch.device = self.engine.device
         self.inner: torch.optim.Optimizer = optimizer
+        self.ema = ema
         self.applied = 0
         self.guard = BufferGuard(self.module)
 
@@ -73,6 +79,8 @@ class DeepSpeedEngine:
         applied = bool(self.engine.was_step_applied())
         self.applied += applied
         self.guard.settle(keep=applied)
+        if applied and self.ema is not None:
+            self.ema.update(self.module)
         norm = self.engine.get_global_grad_norm()
         return StepResult(
             grad_norm=float(norm) if applied and norm is not None else float("nan"), applied=applied
@@ -95,12 +103,15 @@ class DeepSpeedEngine:
             for tensor in whole[name].values():
                 dist.all_reduce(tensor)
             moments[name] = cpu_copy({key: whole[name][key].reshape(parameter.shape) for key in keys})
-        return EngineState(model=self.gather(), moments=moments, applied=self.applied)
+        return EngineState(
+            model=self.gather(), moments=moments, applied=self.applied, ema=gather_ema(self.ema)
+        )
 
     def load(self, state: EngineState) -> None:
         """See Engine. Each rank takes its own slices."""
         self.module.load_state_dict(state.model)
         self.zero.refresh_fp32_params()
+        load_ema(self.ema, state)
         self.applied = state.applied
         keys = moment_keys(self.inner)
         for flat in self.zero.single_partition_of_fp32_groups:

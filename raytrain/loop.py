@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from numpy.random import Philox
+from torch import nn
 
 from data_shards.loader import Batch
 from raytrain.delivery import Delivery
@@ -38,7 +39,7 @@ class Run:
     delivery: Delivery
     ranks: Ranks
     log: RunLog
-    evaluate: Callable[[], Evaluation | None]
+    evaluate: Callable[[nn.Module], Evaluation | None]
     save: Callable[[], None]
     report: Callable[[dict[str, float]], None]
     stop_asked: Callable[[], bool]
@@ -129,15 +130,20 @@ def micro_step(run: Run) -> torch.Tensor:
 
 
 def evaluate(run: Run) -> bool:
-    """Evaluate and log; whether it is the best so far. Every rank learns the result, so that all agree on it."""
-    began = run.clock()
-    evaluation = run.ranks.from_first(run.evaluate())
+    """Evaluate and log; whether it is the best so far. Every rank learns the result, so that all agree on it.
+
+    The weights' average is evaluated beside them; the best is the weights' own.
+    """
+    began, ema = run.clock(), run.engine.ema
+    evaluation = run.ranks.from_first(run.evaluate(run.engine.module))
+    average = run.evaluate(ema.module) if ema is not None else None
     assert evaluation is not None
     best: bool = evaluation.top1 > run.state.best_top1
     if best:
         run.state.best_top1, run.state.best_step = evaluation.top1, run.state.step
     epoch = run.state.samples_seen / run.plan.data.train_samples
-    run.log.evaluation(run.state.step, epoch, run.state.samples_seen, evaluation, run.clock() - began)
+    seconds = run.clock() - began
+    run.log.evaluation(run.state.step, epoch, run.state.samples_seen, evaluation, seconds, average)
     run.report({"step": run.state.step, "epoch": epoch, "top1": evaluation.top1, "loss": evaluation.loss})
     return best
 

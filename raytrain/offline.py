@@ -6,7 +6,7 @@ import torch
 
 from data_shards.loader import eval_batches
 from data_shards.shardset import load_shardset
-from raytrain.checkpoint import load_model
+from raytrain.checkpoint import load_ema, load_model
 from raytrain.errors import UsageError
 from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
@@ -18,9 +18,9 @@ BATCH = 64
 
 
 def evaluate_checkpoint(
-    url: str, data: str, *, split: str, image_size: int | None, say: Callable[[str], None]
+    url: str, data: str, *, split: str, image_size: int | None, ema: bool = False, say: Callable[[str], None]
 ) -> Evaluation:
-    """Evaluate the checkpoint at `url` (or the newest of a run) on a split of `data`.
+    """Evaluate the checkpoint at `url` (or the newest of a run), or the average of its weights, on a split of `data`.
 
     Raises UsageError where the label spaces differ: a prediction would be counted against another class.
     """
@@ -41,7 +41,7 @@ def evaluate_checkpoint(
     if image_size is not None:
         view = view.model_copy(update={"image_size": image_size})
     module = build(card.recipe.model, len(card.classes), view.image_size, seed=None)
-    module.load_state_dict(load_model(checkpoint))
+    module.load_state_dict(load_ema(checkpoint) if ema else load_model(checkpoint))
     module.to(ranks.device)
     with torch.inference_mode():
         found = evaluate(

@@ -222,7 +222,7 @@ def _epochs(count: float) -> str:
 
 
 def _fixed_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
-    """Weights and gradients in fp32 on every worker; optimizer state, split by ZeRO with an fp32 copy of the weights.
+    """Weights, their average and gradients, whole in fp32; optimizer state, split by ZeRO with a copy of the weights.
 
     The plain engine (`partitions` None) splits and copies nothing. bf16 autocast keeps 2-byte weights while it is on.
     """
@@ -231,9 +231,10 @@ def _fixed_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
 
 
 def optimizer_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
-    """The optimizer's share of `_fixed_bytes`."""
+    """The optimizer's share of `_fixed_bytes`, and the weights' average."""
     moments = 2 if recipe.optimizer.name == "adamw" else 1
-    return count * 4 * moments if partitions is None else count * 4 * (moments + 1) // partitions
+    average = count * 4 if recipe.ema_decay is not None else 0
+    return average + (count * 4 * moments if partitions is None else count * 4 * (moments + 1) // partitions)
 
 
 def micro_batches(recipe: Recipe, workers: int) -> list[int]:
@@ -274,6 +275,7 @@ def _estimates(
     """Size, time and money. Training costs three forward passes (Kaplan et al. 2020, section 2.1)."""
     macs = forward_macs(recipe.model, data.classes, recipe.view.image_size)
     moments = 2 if recipe.optimizer.name == "adamw" else 1
+    average = 1 if recipe.ema_decay is not None else 0
     images = lengths.steps * recipe.global_batch
     hours = cost = None
     if fleet.sustained_tflops is not None:
@@ -283,7 +285,7 @@ def _estimates(
     estimates = Estimates(
         parameters=count,
         forward_gmacs=macs / 1e9,
-        checkpoint_bytes=count * 4 * (1 + moments),
+        checkpoint_bytes=count * 4 * (1 + average + moments),
         worker_gib=worker_bytes / 2**30,
         hours=hours,
         cost=cost,
@@ -292,7 +294,9 @@ def _estimates(
     return estimates, {
         "estimates.parameters": f"counted for {data.classes} classes",
         "estimates.forward_gmacs": f"multiply-adds of one {recipe.view.image_size} px image",
-        "estimates.checkpoint_bytes": f"fp32 weights + {moments} optimizer moment(s)",
+        "estimates.checkpoint_bytes": (
+            f"fp32 weights{' + their average' if average else ''} + {moments} optimizer moment(s)"
+        ),
         "estimates.worker_gib": "weights, gradients, ZeRO share of the optimizer, activations (estimate)",
         "estimates.hours": unknown if hours is None else f"3 x forward x {images} images / sustained TFLOP/s",
         "estimates.cost": "hours x nodes x price"

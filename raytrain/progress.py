@@ -70,8 +70,9 @@ class Teller:
 
 def evaluation_line(row: dict[str, Any], recent: list[dict[str, Any]]) -> str:
     """An evaluation in one line, with the speed of the steps before it."""
+    ema = f" (EMA {row['ema']['top1']:.1%})" if "ema" in row else ""
     return (
-        f"  epoch {row['epoch']:5.1f}  step {row['step']:6d}  top-1 {row['top1']:6.1%}  top-5 {row['top5']:6.1%}"
+        f"  epoch {row['epoch']:5.1f}  step {row['step']:6d}  top-1 {row['top1']:6.1%}{ema}  top-5 {row['top5']:6.1%}"
         f"  eval loss {row['loss']:.3f}  {speed(recent)}"
     )
 

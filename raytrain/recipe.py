@@ -80,7 +80,11 @@ class Published(Value):
 
 
 class Recipe(Value):
-    """One training run, complete but for the machines and the data's place."""
+    """One training run, complete but for the machines and the data's place.
+
+    `ema_decay`: how much of a running average of the weights is kept at each step; ConvNeXt has 0.9999
+    (facebookresearch/ConvNeXt main.py, model_ema_decay). None for no average (raytrain/ema.py).
+    """
 
     name: str
     summary: str
@@ -94,6 +98,7 @@ class Recipe(Value):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     regularization: Regularization = Regularization()
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Literal["bf16", "fp32"] = "bf16"
     evaluate_epochs: PositiveFloat = 1.0
     checkpoint_epochs: PositiveFloat = 1.0

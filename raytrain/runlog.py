@@ -32,6 +32,7 @@ EVENTS = "events.jsonl"
 LEDGER = "ledger.jsonl"
 QUARANTINE = "quarantine.jsonl"
 TRANSFER = "transfer.json"
+FIGURES = {"top1", "top5", "loss", "calibration_error"}  # of an Evaluation: what a row of EVALUATIONS holds
 LONGEST_ROW = 1024  # bytes of a row of metrics.jsonl, amply
 
 
@@ -155,20 +156,28 @@ class RunLog:
         self.board.add_scalar("train/images_per_second", row["images"] / row["seconds"], row["step"])
 
     def evaluation(
-        self, step: int, epoch: float, samples: int, evaluation: Evaluation, seconds: float
+        self,
+        step: int,
+        epoch: float,
+        samples: int,
+        evaluation: Evaluation,
+        seconds: float,
+        ema: Evaluation | None = None,
     ) -> None:
-        """One evaluation: a row of its figures, and the last one in full."""
+        """One evaluation: a row of its figures, with those of the weights' average, and the last one in full."""
         if self.run is None or self.board is None:
             return
-        figures = evaluation.model_dump(include={"top1", "top5", "loss", "calibration_error"})
-        append(
-            self.run / EVALUATIONS,
-            {"step": step, "epoch": epoch, "samples": samples, **figures, "seconds": seconds},
-        )
+        figures = evaluation.model_dump(include=FIGURES)
+        row = {"step": step, "epoch": epoch, "samples": samples, **figures, "seconds": seconds}
+        if ema is not None:
+            row["ema"] = ema.model_dump(include=FIGURES)
+        append(self.run / EVALUATIONS, row)
         whole = {"step": step, "evaluation": evaluation.model_dump(mode="json")}
         open_store(str(self.run)).write(LAST_EVALUATION, json.dumps(whole).encode())
         for name, value in figures.items():
             self.board.add_scalar(f"eval/{name}", value, step)
+        for name, value in row.get("ema", {}).items():
+            self.board.add_scalar(f"eval/ema_{name}", value, step)
 
     def ledger(self, row: Row) -> None:
         """A row of the ledger. Durable, for the checkpoint that comes next witnesses it."""

@@ -42,6 +42,7 @@ def plan_text(plan: RunPlan) -> str:
             f"mixup {moving.mixup:g}, cutmix {moving.cutmix:g}, erasing {moving.random_erasing:g}",
             "",
         ),
+        *extra_rows(recipe),
         ("checkpoint size", size(estimates.checkpoint_bytes), "estimates.checkpoint_bytes"),
         ("memory per worker", f"{estimates.worker_gib:.2f} GiB", "estimates.worker_gib"),
         ("time", "-" if estimates.hours is None else f"{estimates.hours:.1f} h", "estimates.hours"),
@@ -54,6 +55,14 @@ def plan_text(plan: RunPlan) -> str:
         why = plan.because.get(rule, "")
         lines.append(f"  {name:<18}{value:<34}{'  ' + why if why else ''}".rstrip())
     return "\n".join(lines)
+
+
+def extra_rows(recipe: Recipe) -> list[tuple[str, str, str]]:
+    """What only some recipes have."""
+    rows = []
+    if recipe.ema_decay is not None:
+        rows.append(("weight average", f"EMA, decay {recipe.ema_decay:g}, whole on every worker", ""))
+    return rows
 
 
 def optimizer_text(recipe: Recipe) -> str:

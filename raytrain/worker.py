@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import nn
+
 from data_shards.budget import MAX_BAD
 from data_shards.loader import eval_batches, train_batches
 from data_shards.shardset import ShardSet, Value, load_shardset
@@ -14,6 +16,7 @@ from data_shards.store import open_store
 from data_shards.training import alone
 from raytrain import checkpoint
 from raytrain.delivery import Delivery, known_bad
+from raytrain.ema import Ema
 from raytrain.engine import Engine, TorchEngine, average_buffers
 from raytrain.errors import RunError
 from raytrain.evaluate import evaluate
@@ -96,11 +99,12 @@ def start(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog) -> tuple[Engi
         log.transfer(account.lines())
     module.to(ranks.device)
     optimizer = make_optimizer(module, plan.recipe, plan.lr)
+    ema = Ema(module, plan.recipe.ema_decay) if plan.recipe.ema_decay is not None else None
     engine: Engine
     if plan.placement.engine == "deepspeed":
         from raytrain.engine_deepspeed import DeepSpeedEngine
 
-        engine = DeepSpeedEngine(module, optimizer, plan)
+        engine = DeepSpeedEngine(module, optimizer, plan, ema)
     else:
         engine = TorchEngine(
             module,
@@ -109,6 +113,7 @@ def start(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog) -> tuple[Engi
             accumulation=plan.placement.accumulation,
             clip_norm=plan.recipe.optimizer.clip_norm,
             bf16=plan.recipe.precision == "bf16",
+            ema=ema,
         )
     if job.resume is None:
         return engine, TrainState()
@@ -131,8 +136,8 @@ def assemble(
     plan, recipe = job.plan, job.plan.recipe
     stop_file = Path(job.run) / STOP_FILE
 
-    def evaluate_now() -> Evaluation | None:
-        average_buffers(engine.module)  # all ranks must evaluate one network
+    def evaluate_now(module: nn.Module) -> Evaluation | None:
+        average_buffers(module)  # all ranks must evaluate one network
         batches = eval_batches(
             url=job.data_url,
             shardset=shardset,
@@ -144,7 +149,7 @@ def assemble(
             processes=plan.placement.loader_processes,
         )
         return evaluate(
-            engine.module,
+            module,
             batches,
             ranks=ranks,
             split=recipe.eval_split,

@@ -15,13 +15,14 @@ def evaluate(
     data: DataUrl,
     split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "val",
     image_size: Annotated[int | None, typer.Option(min=1, help="Pixels, instead of the recipe's.")] = None,
+    ema: Annotated[bool, typer.Option("--ema", help="The average of the weights (ema_decay).")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a checkpoint: top-1, top-5, loss, calibration error, coverage at a target accuracy."""
     from raytrain.offline import evaluate_checkpoint
     from raytrain.session import warn
 
-    found = evaluate_checkpoint(checkpoint, data, split=split, image_size=image_size, say=warn)
+    found = evaluate_checkpoint(checkpoint, data, split=split, image_size=image_size, ema=ema, say=warn)
     if as_json:
         print(found.model_dump_json(indent=1))
         return

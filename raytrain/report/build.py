@@ -45,15 +45,21 @@ class CurvePoint(Value):
     data_wait: float
 
 
-class EvaluationPoint(Value):
-    """One evaluation's figures; accuracies are fractions."""
+class Figures(Value):
+    """An evaluation's figures; accuracies are fractions."""
 
-    step: int
-    epoch: float
     top1: float
     top5: float
     loss: float
     calibration_error: float
+
+
+class EvaluationPoint(Figures):
+    """One evaluation, and that of the weights' average (`ema`) where the run has one."""
+
+    step: int
+    epoch: float
+    ema: Figures | None = None
 
 
 class Timing(Value):
@@ -132,7 +138,9 @@ def build_report(run_url: str) -> Report:
         step=metrics[-1]["step"] if metrics else 0,
         curve=_curve(metrics),
         evaluations=tuple(
-            EvaluationPoint.model_validate({name: row[name] for name in EvaluationPoint.model_fields})
+            EvaluationPoint.model_validate(
+                {name: row[name] for name in EvaluationPoint.model_fields if name in row}
+            )
             for row in evaluated
         ),
         evaluated_step=step,

@@ -53,15 +53,22 @@ def charts(reports: Sequence[Report]) -> list[Chart]:
     """The page's charts, in order. A run without a point in one of them is left out of it."""
     names = labels(reports)
     published = "dashed: published" if any(report.plan.recipe.published for report in reports) else ""
+    averaged = "dotted: average of the weights (EMA)" if any(map(has_average, reports)) else ""
+    note = "; ".join(filter(None, [published, averaged]))
     return [
         _wide(
             "Loss", "line: training, as optimized; dots: held out", _losses(reports, names), from_zero=False
         ),
-        _wide("Top-1 on held-out images, %", published, _accuracies(reports, names), from_zero=True),
+        _wide("Top-1 on held-out images, %", note, _accuracies(reports, names), from_zero=True),
         _small("Learning rate", _over(reports, lambda point: point.lr), "{:g}"),
         _small("Throughput, images/s", _over(reports, lambda point: point.images_per_second), "{:,.0f}"),
         _small("Waiting for data, % of a step", _over(reports, lambda point: 100 * point.data_wait), "{:g}"),
     ]
+
+
+def has_average(report: Report) -> bool:
+    """Whether the run's evaluations have figures of the weights' average."""
+    return any(point.ema is not None for point in report.evaluations)
 
 
 def _losses(reports: Sequence[Report], names: list[str]) -> list[Line]:
@@ -79,6 +86,10 @@ def _accuracies(reports: Sequence[Report], names: list[str]) -> list[Line]:
     for run, (report, name) in enumerate(zip(reports, names, strict=True)):
         xs, ys = [e.epoch for e in report.evaluations], [100 * e.top1 for e in report.evaluations]
         lines.append(Line(xs=xs, ys=ys, run=run, label=f"{ys[-1]:.1f}  {name}" if ys else "", dots=True))
+        average = [(e.epoch, 100 * e.ema.top1) for e in report.evaluations if e.ema is not None]
+        if average:
+            xs, ys = map(list, zip(*average, strict=True))
+            lines.append(Line(xs=xs, ys=ys, run=run, label=f"{ys[-1]:.1f}  {name}, EMA", style=":"))
         published = report.plan.recipe.published
         if published is not None:
             ends = [0.0, report.plan.recipe.epochs]

@@ -128,6 +128,9 @@ def _held_out(report: Report, found: Evaluation) -> list[tuple[str, str]]:
         ("loss", f"{found.loss:.4f}"),
         ("calibration error", f"{percent(found.calibration_error, images)} %"),
     ]
+    if report.evaluations and (average := report.evaluations[-1].ema) is not None:
+        facts.append(("top-1 of the weights' average", f"{percent(average.top1, images)} %"))
+        facts.append(("loss of the weights' average", f"{average.loss:.4f}"))
     if report.best is not None:
         facts.append(("best top-1", f"{percent(report.best.top1, images)} % at step {report.best.step:,}"))
     return facts + [

@@ -102,6 +102,7 @@ COLUMNS = {
     "run": "",
     "steps": "",
     "top-1": "%",
+    "EMA top-1": "%",
     "top-5": "%",
     "loss": "",
     "calibration error": "%",
@@ -147,6 +148,8 @@ def _row(label: str, report: Report) -> dict[str, str]:
         row["published top-1"] = f"{plan.recipe.published.top1:g}"
     if report.evaluation is not None:
         row |= _figures(report.evaluation)
+        if report.evaluations and (average := report.evaluations[-1].ema) is not None:
+            row["EMA top-1"] = percent(average.top1, report.evaluation.samples)
         if report.finished and plan.recipe.published is not None:
             row["difference"] = f"{100 * report.evaluation.top1 - plan.recipe.published.top1:+.2f}"
     return {column: row.get(column, "") for column in COLUMNS}

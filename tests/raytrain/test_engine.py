@@ -7,6 +7,7 @@ import torch
 from gloo import on_ranks
 from plans import tiny_plan
 
+from raytrain.ema import Ema
 from raytrain.engine import Engine, EngineState, TorchEngine
 from raytrain.models.build import build
 from raytrain.optim import make_optimizer
@@ -19,10 +20,11 @@ CASES = [("deepspeed", 1), ("deepspeed", 2), ("torch", 0)]
 def make(plan: RunPlan) -> Engine:
     module = build(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size, seed=3)
     optimizer = make_optimizer(module, plan.recipe, plan.lr)
+    ema = Ema(module, plan.recipe.ema_decay) if plan.recipe.ema_decay is not None else None
     if plan.placement.engine == "deepspeed":
         from raytrain.engine_deepspeed import DeepSpeedEngine
 
-        return DeepSpeedEngine(module, optimizer, plan)
+        return DeepSpeedEngine(module, optimizer, plan, ema)
     return TorchEngine(
         module,
         optimizer,
@@ -30,6 +32,7 @@ def make(plan: RunPlan) -> Engine:
         accumulation=plan.placement.accumulation,
         clip_norm=plan.recipe.optimizer.clip_norm,
         bf16=plan.recipe.precision == "bf16",
+        ema=ema,
     )
 
 
