@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-FAST   := $(BIN)/python -m pytest -n 2 -m "not ray and not ranks"
+# one thread each: two processes with two threads of torch's wait for each other, up to 15 times as long
+FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not ranks"
 
 .PHONY: demo test fast check bench clean help
 

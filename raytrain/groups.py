@@ -5,13 +5,14 @@ groups per layer, 52 for a Swin-B. ZeRO keeps every group as a flat tensor of it
 gathers each by itself; so here neighbouring layers share the mean of their exponents, in a few buckets.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import mean
 from typing import NamedTuple
 
 from raytrain.errors import UsageError
-from raytrain.models.spec import ModelSpec, SwinSpec
+from raytrain.models.spec import ModelSpec, SwinSpec, VitSpec
 from raytrain.recipe import Optimizer
 
 SPARED = (".bias", "relative_position_bias_table", "class_token", "pos_embedding")
@@ -74,8 +75,10 @@ def layer_count(spec: ModelSpec) -> int:
     """
     if isinstance(spec, SwinSpec):
         return sum(spec.depths) + 2
+    if isinstance(spec, VitSpec):
+        return spec.depth + 2
     raise UsageError(
-        f"optimizer.layer_decay needs layers in depth order: a swin has them, a {spec.family} here has not. "
+        f"optimizer.layer_decay needs layers in depth order: swin and vit have them, a {spec.family} here has not. "
         "Use --set optimizer.layer_decay=1"
     )
 
@@ -83,15 +86,25 @@ def layer_count(spec: ModelSpec) -> int:
 def layer_of(name: str, spec: ModelSpec) -> int:
     """The layer of a parameter, 0 .. layer_count - 1. A patch merging belongs to the block before it.
 
-    microsoft/Swin-Transformer optimizer.py get_swin_layer, for torchvision's names.
+    microsoft/Swin-Transformer optimizer.py get_swin_layer, and facebookresearch/mae util/lr_decay.py for ViT: there
+    class token and positions belong to the embedding. Both for torchvision's names.
     """
-    assert isinstance(spec, SwinSpec)
     first, *rest = name.split(".")
+    if isinstance(spec, VitSpec):
+        return _vit_layer(name, spec)
+    assert isinstance(spec, SwinSpec)
     if first != "features":
         return layer_count(spec) - 1
     part = int(rest[0])  # 0 the embedding; then stages at odd places, mergings between them
     before = sum(spec.depths[: part // 2])
     return before + int(rest[1]) + 1 if part % 2 else before
+
+
+def _vit_layer(name: str, spec: VitSpec) -> int:
+    if name.startswith(("conv_proj.", "class_token", "encoder.pos_embedding")):
+        return 0
+    block = re.match(r"encoder\.layers\.encoder_layer_(\d+)\.", name)
+    return int(block[1]) + 1 if block else layer_count(spec) - 1
 
 
 def layer_buckets(layers: int, buckets: int) -> list[range]:

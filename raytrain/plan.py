@@ -128,7 +128,7 @@ def resolve(
         )
     data = _data_facts(recipe, shardset)
     lengths, lengths_because = _lengths(recipe, data)
-    count = parameters(recipe.model, data.classes)
+    count = parameters(recipe.model, data.classes, recipe.view.image_size)
     per_image = activation_bytes(recipe.model, recipe.view.image_size, 2 if recipe.precision == "bf16" else 4)
     fixed = _fixed_bytes(recipe, count, fleet.workers if engine == "deepspeed" else None)
     micro, micro_because = _micro_batch(recipe, fleet, fixed, per_image)

@@ -12,6 +12,8 @@ from pydantic_core import ErrorDetails
 from raytrain.errors import UsageError
 from raytrain.recipe import Recipe
 
+FAMILIES = ("swin", "resnet", "regnet", "vit", "bit")
+
 
 def parse(settings: Sequence[str]) -> dict[str, Any]:
     """`["optimizer.lr=1e-3"]` to `{"optimizer.lr": 0.001}`. Values are JSON, or text where they are none."""
@@ -49,7 +51,7 @@ def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 def _complaint(error: ErrorDetails, changes: Mapping[str, Any]) -> str:
     """What is wrong, said of the changes that were asked for: those at, above or below the field, else all."""
     # a model's path holds its family's name, which the user never wrote
-    where = ".".join(str(part) for part in error["loc"] if part not in ("swin", "resnet"))
+    where = ".".join(str(part) for part in error["loc"] if part not in FAMILIES)
     near = [
         path for path in changes if f"{where}.".startswith(f"{path}.") or f"{path}.".startswith(f"{where}.")
     ]

@@ -15,6 +15,7 @@ from data_shards.shardset import Value
 from raytrain.errors import UsageError
 
 TABLE, INDEX = "relative_position_bias_table", "relative_position_index"
+HEADS = ("head", "fc", "heads.head")  # of Swin; of the convolutional networks; of ViT
 MOST_LISTED = 5
 
 
@@ -59,7 +60,7 @@ def adapt(
     know keeps the target's own initial row. Raises UsageError where any other tensor differs in name or shape.
     """
     own = target_model.state_dict()
-    head = "head" if "head.weight" in own else "fc"
+    head = next(name for name in HEADS if f"{name}.weight" in own)
     source = {key: tensor for key, tensor in source_state.items() if not key.endswith(INDEX)}
     tables = {
         key: resize_table(source[key], window_of(own[key]))

@@ -7,7 +7,8 @@ called "FLOPs" there. Top-1 accuracies of Swin: the README of microsoft/Swin-Tra
 from decimal import Decimal
 
 from data_shards.shardset import Value
-from raytrain.models.spec import ModelSpec, ResNetSpec, SwinSpec, named_specs
+from raytrain.models.named import named_specs
+from raytrain.models.spec import ModelSpec, ResNetSpec, Spec
 
 
 class Card(Value):
@@ -96,7 +97,7 @@ def _cbam_cards() -> list[Card]:
     return made
 
 
-def _stride_first(spec: SwinSpec | ResNetSpec) -> tuple[ModelSpec, bool]:
+def _stride_first(spec: Spec) -> tuple[ModelSpec, bool]:
     """The spec with the stride on the first 1x1, and whether it has one."""
     bottleneck = isinstance(spec, ResNetSpec) and spec.block == "bottleneck"
     return (spec.model_copy(update={"stride_in_1x1": True}) if bottleneck else spec), bottleneck

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from raytrain.models.attention import Cbam, SqueezeExcite
-from raytrain.models.spec import ResNetSpec
+from raytrain.models.spec import ResNetSpec, drop_rates
 
 
 def _conv(channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -32,9 +32,8 @@ class Residual(nn.Module):
         super().__init__()
         self.make_branch(spec, channels, planes, stride)
         out = planes * spec.expansion
-        hidden = spec.squeezed(out)
-        self.se = SqueezeExcite(out, hidden) if spec.attention == "se" else nn.Identity()
-        self.cbam = Cbam(out, hidden, spec.spatial_kernel) if spec.attention == "cbam" else nn.Identity()
+        self.se = SqueezeExcite(spec, out) if spec.attention == "se" else nn.Identity()
+        self.cbam = nn.Identity() if spec.attention in ("none", "se") else Cbam(spec, out)
         self.downsample = _shortcut(channels, out, stride)
         self.drop_path = StochasticDepth(drop_path, "row")
 
@@ -109,16 +108,16 @@ class ResNet(nn.Module):
 
 
 def _stages(spec: ResNetSpec) -> OrderedDict[str, nn.Module]:
-    """The stages by name. Drop path grows linearly from 0 at the first block to `drop_path` at the last."""
+    """The stages by name."""
     kind = BasicBlock if spec.block == "basic" else Bottleneck
-    last = max(1, sum(spec.depths) - 1)
-    channels, number = spec.stem_width, 0
+    rates = iter(drop_rates(spec.drop_path, sum(spec.depths)))
+    channels = spec.stem_width
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     for stage, (planes, depth) in enumerate(zip(spec.planes, spec.depths, strict=True)):
         blocks: list[nn.Module] = []
         for block in range(depth):
             stride = 2 if stage and not block else 1
-            blocks.append(kind(spec, channels, planes, stride, spec.drop_path * number / last))
-            channels, number = planes * spec.expansion, number + 1
+            blocks.append(kind(spec, channels, planes, stride, next(rates)))
+            channels = planes * spec.expansion
         stages[f"layer{stage + 1}"] = nn.Sequential(*blocks)
     return stages

@@ -1,7 +1,11 @@
-"""What a network is, as pure data. `arithmetic.py` counts it, `build.py` makes it; no torch here.
+"""What a network is, as pure data. `arithmetic/` counts it, `build.py` makes it, `named.py` names it; no torch here.
 
 Swin: Liu et al. 2021, Table 7 (microsoft/Swin-Transformer configs/swin/*.yaml).
-ResNet, ResNeXt and their attention: Woo et al. 2018 (Jongchan/attention-module), He et al. 2016, Xie et al. 2017.
+ResNet, ResNeXt and their attention: He et al. 2016, Xie et al. 2017, Hu et al. 2018, Woo et al. 2018.
+RegNetY: Radosavovic et al. 2020. ViT: Dosovitskiy et al. 2021; DeiT: Touvron et al. 2021. BiT: Kolesnikov et al. 2020.
+
+`drop_path` is in all of them: stochastic depth (Huang et al. 2016), growing linearly from 0 at the first residual
+block to this at the last.
 """
 
 from typing import Annotated, Literal, Self
@@ -49,7 +53,21 @@ class ResNetSpec(Value):
     """A ResNet, WideResNet or ResNeXt with an attention slot after the last norm of each residual branch.
 
     `widen` scales the blocks only, never the stem (WideResNet18 x1.5 of the CBAM paper). `stride_in_1x1` puts
-    the stride where the papers' FLOPs have it; the default is where released weights have it (torchvision's V1.5).
+    the stride where the papers' FLOPs have it ("V1"); the default is where released weights have it ("V1.5").
+
+    Attention. `se` weighs channels by their mean. The rest is CBAM and the arrangements of its two gates that the
+    paper compares: `cbam` is channel, then spatial. All gates but SE's obey the options below; each default is
+    what the authors' code does (Jongchan/attention-module MODELS/cbam.py at 459efad), because the published
+    parameter counts and weights need it:
+
+    - `mlp_bias`: the channel gate's MLP has biases. 28.09 M of ResNet50 + SE need them, the formula shows none.
+    - `channel_pools`: what the MLP is run on and summed over; both is the paper's choice (its Table 1).
+    - `spatial_maps`: what the spatial convolution sees. `max_avg` is the order in the code; the paper's formula
+      has `avg_max`, which is the same network with the convolution's two input channels swapped. `conv` is a
+      learned 1x1 convolution to one map instead (Table 2).
+    - `spatial_norm`: a BatchNorm(1) after that convolution, which the formula has not.
+    - `gate_start`: `half` starts that norm (without it, the convolution) at 0, so the spatial gate is 0.5
+      everywhere and its convolution gets no gradient on the first step; `random` is torch's own start.
     """
 
     family: Literal["resnet"] = "resnet"
@@ -60,9 +78,14 @@ class ResNetSpec(Value):
     groups: PositiveInt = 1
     width_per_group: PositiveInt = 64
     stride_in_1x1: bool = False
-    attention: Literal["none", "se", "cbam"] = "none"
+    attention: Literal["none", "se", "channel", "spatial", "cbam", "spatial_channel", "parallel"] = "none"
     reduction: PositiveInt = 16
+    mlp_bias: bool = True
+    channel_pools: Literal["avg", "max", "avg_max"] = "avg_max"
+    spatial_maps: Literal["max_avg", "avg_max", "conv"] = "max_avg"
     spatial_kernel: Literal[3, 7] = 7
+    spatial_norm: bool = True
+    gate_start: Literal["half", "random"] = "half"
     drop_path: Probability = 0.0
 
     @model_validator(mode="after")
@@ -95,42 +118,100 @@ class ResNetSpec(Value):
         """The hidden width of the attention's MLP, never under 4."""
         return max(4, channels // self.reduction)
 
+    @property
+    def has_channel_gate(self) -> bool:
+        """Whether each block weighs its channels."""
+        return self.attention not in ("none", "spatial")
 
-ModelSpec = Annotated[SwinSpec | ResNetSpec, Field(discriminator="family")]
-
-_SWIN: dict[str, SwinSpec] = {
-    "swin_tiny_smoke": SwinSpec(embed_dim=48, depths=(2, 4), head_dim=16, patch=4, window=4, drop_path=0.05),
-    "swin_t": SwinSpec(embed_dim=96, depths=(2, 2, 6, 2), drop_path=0.2),
-    "swin_s": SwinSpec(embed_dim=96, depths=(2, 2, 18, 2), drop_path=0.3),
-    "swin_b": SwinSpec(embed_dim=128, depths=(2, 2, 18, 2), drop_path=0.5),
-    "swin_l": SwinSpec(embed_dim=192, depths=(2, 2, 18, 2), drop_path=0.2),
-}
-
-
-def _attention_rows(name: str, plain: ResNetSpec) -> dict[str, ResNetSpec]:
-    """The paper's three rows of one network: plain, +SE, +CBAM."""
-    return {
-        name: plain,
-        f"{name}_se": plain.model_copy(update={"attention": "se"}),
-        f"{name}_cbam": plain.model_copy(update={"attention": "cbam"}),
-    }
+    @property
+    def has_spatial_gate(self) -> bool:
+        """Whether each block weighs its places."""
+        return self.attention not in ("none", "se", "channel")
 
 
-def named_specs() -> dict[str, SwinSpec | ResNetSpec]:
-    """Every network by name."""
-    basic = ResNetSpec(block="basic", depths=(2, 2, 2, 2))
-    resnext = ResNetSpec(groups=32, width_per_group=4)
-    deep = (3, 4, 23, 3)
-    smoke = ResNetSpec(depths=(1, 1, 1), stem_width=32, groups=8, width_per_group=8, reduction=8)
-    return {
-        **_SWIN,
-        **_attention_rows("resnext_tiny_smoke", smoke),
-        **_attention_rows("resnet18", basic),
-        **_attention_rows("resnet34", basic.model_copy(update={"depths": (3, 4, 6, 3)})),
-        **_attention_rows("resnet50", ResNetSpec()),
-        **_attention_rows("resnet101", ResNetSpec(depths=deep)),
-        **_attention_rows("wide_resnet18_1_5", basic.model_copy(update={"widen": 1.5})),
-        **_attention_rows("wide_resnet18_2_0", basic.model_copy(update={"widen": 2.0})),
-        **_attention_rows("resnext50_32x4d", resnext),
-        **_attention_rows("resnext101_32x4d", resnext.model_copy(update={"depths": deep})),
-    }
+class RegNetSpec(Value):
+    """A RegNetY: residual bottlenecks of full width in groups of `group_width`, squeeze-and-excitation inside.
+
+    Widths are given and not computed: torchvision's rule rounds 168 up to 224 and makes another network.
+    """
+
+    family: Literal["regnet"] = "regnet"
+    depths: Depths
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    group_width: PositiveInt
+    stem_width: PositiveInt = 32
+    se_ratio: FiniteFloat = Field(0.25, gt=0)
+    drop_path: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if len(self.depths) != len(self.widths):
+            raise ValueError(
+                f"{len(self.depths)} depths and {len(self.widths)} widths: one of each per stage"
+            )
+        odd = [width for width in self.widths if width % self.group_width]
+        if odd:
+            raise ValueError(f"width {odd[0]} is not a multiple of group_width {self.group_width}")
+        return self
+
+    def squeezed(self, channels: int) -> int:
+        """The hidden width of the squeeze-and-excitation in a block that `channels` enter."""
+        return round(self.se_ratio * channels)
+
+
+class VitSpec(Value):
+    """A ViT or DeiT: one width and one depth over square patches, with learned positions.
+
+    Without `class_token` the head reads the mean over the patches: so the Swin paper's FLOPs of ViT and DeiT count.
+    """
+
+    family: Literal["vit"] = "vit"
+    patch: PositiveInt = 16
+    width: PositiveInt
+    depth: PositiveInt
+    heads: PositiveInt
+    mlp_ratio: FiniteFloat = Field(4.0, gt=0)
+    class_token: bool = True
+    drop_path: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+    @property
+    def hidden(self) -> int:
+        """The width inside an MLP."""
+        return int(self.width * self.mlp_ratio)
+
+
+class BitSpec(Value):
+    """A Big Transfer network: pre-activation bottlenecks, GroupNorm, standardised weights, `widen` times as wide."""
+
+    family: Literal["bit"] = "bit"
+    depths: Depths
+    widen: PositiveInt = 1
+    stem_width: PositiveInt = 64
+    norm_groups: PositiveInt = 32
+    drop_path: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if self.planes[0] % self.norm_groups:
+            raise ValueError(f"{self.planes[0]} planes are not a multiple of norm_groups {self.norm_groups}")
+        return self
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """The inner width of each stage; a stage's output is four times as wide."""
+        return tuple(self.stem_width * self.widen * 2**stage for stage in range(len(self.depths)))
+
+
+Spec = SwinSpec | ResNetSpec | RegNetSpec | VitSpec | BitSpec
+ModelSpec = Annotated[Spec, Field(discriminator="family")]
+
+
+def drop_rates(drop_path: float, blocks: int) -> list[float]:
+    """Each residual block's rate of stochastic depth: from 0 to `drop_path`, linearly."""
+    return [drop_path * block / max(1, blocks - 1) for block in range(blocks)]

@@ -7,7 +7,7 @@ are what these are held against, not what is promised.
 """
 
 from data_shards.view import View
-from raytrain.models.spec import named_specs
+from raytrain.models.named import named
 from raytrain.recipe import Optimizer, Published, Recipe, Regularization, Schedule
 
 
@@ -16,7 +16,7 @@ def _cbam(name: str, model: str, error: float) -> Recipe:
         name=name,
         summary="ImageNet-1K at 224 px, SGD, 100 epochs, crops and flips only",
         source="Jongchan/attention-module train_imagenet.py and README (lr 0.1, / 10 every 30 epochs, batch 256)",
-        model=named_specs()[model],
+        model=named(model),
         view=View(image_size=224, interpolation="bilinear"),
         epochs=100,
         global_batch=256,

@@ -7,7 +7,7 @@ Nothing was published for them; `raytrain demo` shows what they reach.
 """
 
 from data_shards.view import View
-from raytrain.models.spec import named_specs
+from raytrain.models.named import named
 from raytrain.recipe import Optimizer, Recipe, Regularization, Schedule
 from raytrain.settings import change
 
@@ -20,7 +20,7 @@ def smoke_swin_22k() -> Recipe:
         name="smoke_swin_22k",
         summary="tiny Swin, pretraining on the wide label space",
         source=OURS,
-        model=named_specs()["swin_tiny_smoke"],
+        model=named("swin_tiny_smoke"),
         view=View(image_size=32, min_area=0.35, eval_crop=1.0),
         epochs=8,
         global_batch=64,
@@ -66,7 +66,7 @@ def smoke_resnext_cbam_22k() -> Recipe:
         name="smoke_resnext_cbam_22k",
         summary="tiny ResNeXt + CBAM, pretraining on the wide label space",
         source=OURS,
-        model=named_specs()["resnext_tiny_smoke_cbam"],
+        model=named("resnext_tiny_smoke_cbam"),
         view=View(image_size=32, min_area=0.5, eval_crop=1.0),
         epochs=10,
         global_batch=64,

@@ -8,7 +8,8 @@ rand-m9-mstd0.5-inc1; AUG.COLOR_JITTER 0.4 has no effect there, since timm leave
 """
 
 from data_shards.view import View
-from raytrain.models.spec import SwinSpec, named_specs
+from raytrain.models.named import named
+from raytrain.models.spec import SwinSpec
 from raytrain.recipe import Optimizer, Published, Recipe, Regularization, Schedule
 
 CONFIGS = "microsoft/Swin-Transformer configs/swin"
@@ -16,7 +17,7 @@ README = "microsoft/Swin-Transformer README.md"
 
 
 def _swin(name: str, drop_path: float, **changes: object) -> SwinSpec:
-    spec = named_specs()[name]
+    spec = named(name)
     assert isinstance(spec, SwinSpec)
     return SwinSpec.model_validate({**spec.model_dump(), "drop_path": drop_path, **changes})
 

@@ -14,15 +14,13 @@ from raytrain.errors import UsageError
 from raytrain.models.arithmetic import activation_bytes, forward_macs, parameters, stage_sides
 from raytrain.models.build import build
 from raytrain.models.cards import SWIN_B_384_NOTE, SWIN_T_NOTE, cards
-from raytrain.models.spec import ResNetSpec, SwinSpec, named_specs
+from raytrain.models.named import named_specs
+from raytrain.models.spec import ResNetSpec, SwinSpec
 
-WINDOW_12 = {
-    f"{name}_384": (named_specs()[name].model_copy(update={"window": 12}), 384)
-    for name in ("swin_b", "swin_l")
-}
+SIZES = {"smoke": 96, "_384": 384, "bit_r152x4": 480}
 NAMED = {
-    **{name: (spec, 96 if "smoke" in name else 224) for name, spec in named_specs().items()},
-    **WINDOW_12,
+    name: (spec, next((size for part, size in SIZES.items() if part in name), 224))
+    for name, spec in named_specs().items()
 }
 SMOKE = [name for name in NAMED if "smoke" in name]
 
@@ -61,7 +59,7 @@ def saved_bytes(spec, size):
 @pytest.mark.parametrize("name", NAMED)
 def test_named_networks_are_counted_as_torch_counts_them(name):
     spec, size = NAMED[name]
-    assert (parameters(spec, 1000), forward_macs(spec, 1000, size)) == counted(spec, 1000, size)
+    assert (parameters(spec, 1000, size), forward_macs(spec, 1000, size)) == counted(spec, 1000, size)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +113,14 @@ def resnets(draw):
 @given(st.one_of(swins(), resnets()), st.integers(1, 30))
 def test_any_network_is_counted_as_torch_counts_it(case, classes):
     spec, size = case
-    assert (parameters(spec, classes), forward_macs(spec, classes, size)) == counted(spec, classes, size)
+    assert (parameters(spec, classes, size), forward_macs(spec, classes, size)) == counted(
+        spec, classes, size
+    )
 
 
 @pytest.mark.parametrize("card", cards().values(), ids=cards().keys())
 def test_every_row_agrees_with_the_paper_as_printed(card):
-    params = Decimal(parameters(card.spec, card.classes)) / 10**6
+    params = Decimal(parameters(card.spec, card.classes, card.image_size)) / 10**6
     gflops = Decimal(forward_macs(card.spec, card.classes, card.image_size)) / 10**9
     wanted = Decimal(28) if card.note == SWIN_T_NOTE else card.published_params_m
     assert params.quantize(wanted) == wanted

@@ -8,7 +8,7 @@ from plans import tiny_recipe
 from cluster.fleet import presets
 from raytrain.errors import UsageError
 from raytrain.groups import layer_buckets, layer_count, layer_of, parameter_groups, zero_padding
-from raytrain.models.spec import named_specs
+from raytrain.models.named import named_specs
 from raytrain.optim import planned_shapes
 from raytrain.plan import resolve
 from raytrain.recipe import Optimizer
@@ -108,7 +108,7 @@ def test_a_network_without_an_order_is_refused_when_planning():
     with pytest.raises(UsageError) as refused:
         resolve(wanted, presets()["local"], assumed_data("smoke_swin_1k"))
     assert str(refused.value) == (
-        "optimizer.layer_decay needs layers in depth order: a swin has them, a resnet here has not. "
+        "optimizer.layer_decay needs layers in depth order: swin and vit have them, a resnet here has not. "
         "Use --set optimizer.layer_decay=1"
     )
 

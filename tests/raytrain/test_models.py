@@ -8,7 +8,8 @@ from torchvision.ops import StochasticDepth
 
 from raytrain.errors import UsageError
 from raytrain.models.build import build
-from raytrain.models.spec import ResNetSpec, SwinSpec, named_specs
+from raytrain.models.named import named_specs
+from raytrain.models.spec import ResNetSpec, SwinSpec
 
 SMOKE = {name: spec for name, spec in named_specs().items() if "smoke" in name}
 TORCHVISION = {

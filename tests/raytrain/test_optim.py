@@ -6,7 +6,7 @@ from plans import tiny_recipe
 
 from raytrain.groups import parameter_groups
 from raytrain.models.build import build
-from raytrain.models.spec import named_specs
+from raytrain.models.named import named_specs
 from raytrain.optim import make_optimizer, planned_shapes, set_lr
 from raytrain.recipe import Optimizer
 

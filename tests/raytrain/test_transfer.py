@@ -5,7 +5,7 @@ import torch
 
 from raytrain.errors import UsageError
 from raytrain.models.build import build
-from raytrain.models.spec import named_specs
+from raytrain.models.named import named_specs
 from raytrain.transfer import Account, adapt, resize_table
 
 SOURCE = ("n01", "n02", "n03", "n04")
