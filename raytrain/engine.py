@@ -111,8 +111,11 @@ class BufferGuard:
 
 
 def cpu_copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Detached copies on the CPU, so that a later step cannot change what is being saved."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    """Detached copies on the CPU, so that a later step cannot change what is being saved, in the plain layout."""
+    plain = torch.contiguous_format
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=plain) for name, tensor in tensors.items()
+    }
 
 
 def gather_ema(ema: Ema | None) -> dict[str, Tensor] | None:
@@ -209,7 +212,9 @@ class TorchEngine:
         load_ema(self.ema, state)
         self.applied = state.applied
         for name, parameter in self.module.named_parameters():
-            held = {key: tensor.to(self.device, copy=True) for key, tensor in state.moments[name].items()}
+            held = {
+                key: torch.empty_like(parameter).copy_(tensor) for key, tensor in state.moments[name].items()
+            }
             if isinstance(self.optimizer, torch.optim.AdamW):
                 held["step"] = torch.tensor(float(state.applied))
             self.optimizer.state[parameter] = held

@@ -18,6 +18,7 @@ from raytrain.delivery import Delivery
 from raytrain.engine import Engine, StepResult
 from raytrain.errors import ResumeLater, RunError
 from raytrain.evaluation import Evaluation
+from raytrain.execution import laid_out
 from raytrain.losses import erase, mix, normalize
 from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks
@@ -126,7 +127,7 @@ def micro_step(run: Run) -> torch.Tensor:
         seed=recipe.seed,
         slots=batch.slots,
     )
-    return run.engine.forward_backward(images, targets)
+    return run.engine.forward_backward(laid_out(images, recipe.execution), targets)
 
 
 def evaluate(run: Run) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from raytrain.errors import RunError
+from raytrain.execution import prepare
 from raytrain.losses import soft_cross_entropy
 from raytrain.models.build import build
 from raytrain.plan import RunPlan, micro_batches, optimizer_bytes
@@ -76,6 +77,8 @@ def on_device(plan: RunPlan, ranks: Ranks) -> Fits:
     """Tries with a network like the one to be trained, which is dropped with the result."""
     recipe = plan.recipe
     module = build(recipe.model, plan.data.classes, recipe.view.image_size, seed=recipe.seed).to(ranks.device)
+    quick = recipe.execution.model_copy(update={"compile": False})  # it would take minutes for each size
+    prepare(module, quick, plan.placement.engine)
     return lambda size: try_out(module, plan, ranks.device, size)
 
 

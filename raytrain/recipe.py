@@ -4,9 +4,9 @@ A Recipe never speaks of a per-GPU batch, a GPU name or a path: those belong to 
 Recipes are functions in `raytrain/recipes/`; `--set path=value` changes a field by its dotted path.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, FiniteFloat, PositiveInt
+from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 
 from data_shards.shardset import Value
 from data_shards.view import View
@@ -71,6 +71,28 @@ class Regularization(Value):
         return self.mixup > 0 or self.cutmix > 0
 
 
+class Execution(Value):
+    """How the network is computed (raytrain/execution.py): no part of what is computed, so a run may change it.
+
+    `checkpointing` keeps only the inputs of residual blocks and computes them twice: less memory, about a third more
+    time. `channels_last` is the layout of images, and in the plain engine of weights: activations follow.
+    `compile` is torch.compile of the whole network: its first steps take minutes, its sums differ in the last bits.
+    """
+
+    checkpointing: bool = False
+    channels_last: bool = True
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.checkpointing and self.compile:
+            raise ValueError(
+                "checkpointing and compile are not done together: one of them has to be false "
+                "(a compiled network decides itself what to compute again)"
+            )
+        return self
+
+
 class Published(Value):
     """The figure a recipe is held against: top-1 accuracy in percent, and where it is printed."""
 
@@ -100,6 +122,7 @@ class Recipe(Value):
     regularization: Regularization = Regularization()
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Literal["bf16", "fp32"] = "bf16"
+    execution: Execution = Execution()
     evaluate_epochs: PositiveFloat = 1.0
     checkpoint_epochs: PositiveFloat = 1.0
     seed: Seed = 0

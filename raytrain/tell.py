@@ -2,7 +2,7 @@
 
 from raytrain.groups import layer_buckets, layer_count
 from raytrain.plan import RunPlan
-from raytrain.recipe import Recipe
+from raytrain.recipe import Execution, Recipe
 
 
 def plan_text(plan: RunPlan) -> str:
@@ -62,6 +62,15 @@ def extra_rows(recipe: Recipe) -> list[tuple[str, str, str]]:
     rows = []
     if recipe.ema_decay is not None:
         rows.append(("weight average", f"EMA, decay {recipe.ema_decay:g}, whole on every worker", ""))
+    how = recipe.execution
+    if how != Execution():
+        layout = "channels last" if how.channels_last else "channels first"
+        words = [
+            layout,
+            *(["activations recomputed"] if how.checkpointing else []),
+            *(["compiled"] if how.compile else []),
+        ]
+        rows.append(("computed", ", ".join(words), ""))
     return rows
 
 

@@ -21,6 +21,7 @@ from raytrain.engine import Engine, TorchEngine, average_buffers
 from raytrain.errors import RunError
 from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
+from raytrain.execution import prepare
 from raytrain.loop import Run, train
 from raytrain.manifest import verify
 from raytrain.microbatch import Fits, on_device, settle
@@ -100,6 +101,7 @@ def start(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog) -> tuple[Engi
     module.to(ranks.device)
     optimizer = make_optimizer(module, plan.recipe, plan.lr)
     ema = Ema(module, plan.recipe.ema_decay) if plan.recipe.ema_decay is not None else None
+    prepare(module, plan.recipe.execution, plan.placement.engine)
     engine: Engine
     if plan.placement.engine == "deepspeed":
         from raytrain.engine_deepspeed import DeepSpeedEngine

@@ -9,6 +9,7 @@ from plans import tiny_plan
 
 from raytrain.ema import Ema
 from raytrain.engine import Engine, EngineState, TorchEngine
+from raytrain.execution import prepare
 from raytrain.models.build import build
 from raytrain.optim import make_optimizer
 from raytrain.plan import RunPlan
@@ -21,6 +22,7 @@ def make(plan: RunPlan) -> Engine:
     module = build(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size, seed=3)
     optimizer = make_optimizer(module, plan.recipe, plan.lr)
     ema = Ema(module, plan.recipe.ema_decay) if plan.recipe.ema_decay is not None else None
+    prepare(module, plan.recipe.execution, plan.placement.engine)
     if plan.placement.engine == "deepspeed":
         from raytrain.engine_deepspeed import DeepSpeedEngine
 
@@ -76,6 +78,7 @@ def all_cases(rank: int, world: int) -> dict[str, Any]:
     results["moved-to-torch"] = train(rank, twin, 2, 2, results["straight-deepspeed-1"][1])[0][0]
     for optimizer in ("adamw", "sgd"):
         recipe = {"precision": "fp32", "optimizer": {"name": optimizer, "lr": 1e-2, "lr_batch": 16}}
+        recipe["execution"] = {"channels_last": False}  # another layout of weights sums in another order
         for engine in ("torch", "deepspeed"):
             plan = tiny_plan(workers=world, engine=engine, **recipe)
             results[f"{optimizer}-{engine}"] = train(rank, plan, 0, 4, None)[0][-1]
