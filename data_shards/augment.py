@@ -21,9 +21,9 @@ TRIES = 10
 """Boxes tried before the fallback (torchvision/transforms/v2/_geometry.py, RandomResizedCrop)."""
 
 
-def sample_rng(seed: int, n: int) -> np.random.Generator:
-    """The random draws that belong to global sample n."""
-    return np.random.Generator(philox(seed, AUGMENTATION, n))
+def sample_rng(seed: int, n: int, repeat: int = 0) -> np.random.Generator:
+    """The random draws that belong to global sample n, the `repeat`-th time it is in its batch."""
+    return np.random.Generator(philox(seed, AUGMENTATION, n, repeat))
 
 
 def crop_box(width: int, height: int, view: View, rng: np.random.Generator) -> tuple[Box, bool]:

@@ -23,8 +23,9 @@ class Undecodable(NamedTuple):
 class Batch:
     """A micro-batch.
 
-    images       uint8 [b, 3, S, S], channels last in memory, as decoders and resizing leave them
-    labels       int64 [b]
+    images       uint8 [r b, 3, S, S], channels last in memory, as decoders and resizing leave them: with repeats
+                 (r > 1, training only) all slots once, then all once more from other draws, and so on
+    labels       int64 [r b]
     slots        int64 [b], the global sample counter n in training, the index in the split in evaluation
     places       int64 [b, 2], (shard, row) that was read for each slot
     undecodable  those of the batch's samples whose image is another one's, or black
@@ -55,8 +56,9 @@ def room(count: int, side: int) -> torch.Tensor:
 
 
 def batch(images: torch.Tensor, slots: Ints, samples: list[Made]) -> Batch:
-    """The batch of what some slots became."""
-    targets, places, undecodable = zip(*samples, strict=True)
+    """The batch of what some slots became, each once or all of them several times over."""
+    targets = [made.label for made in samples]
+    _, places, undecodable = zip(*samples[: len(slots)], strict=True)
     return Batch(
         images=images,
         labels=torch.tensor(targets),

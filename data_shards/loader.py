@@ -42,6 +42,8 @@ def train_batches(
     rank: int,
     world: int,
     samples_seen: int,
+    repeats: int = 1,
+    sizes: tuple[tuple[int, int], ...] = (),
     processes: int = 0,
     cache: Path | None = None,
     decode_on: torch.device | None = None,
@@ -51,6 +53,8 @@ def train_batches(
     Of each global batch the rank takes b = global_batch / world slots, those of its streams (`Order.share`), in
     b / micro_batch micro-batches. `processes` decode beside the caller; with 0, one background thread does.
     `decode_on`, a CUDA device, decodes there what they cut, and has the images there (`device_decode.py`: not yet run).
+    With `repeats` each slot gives so many images, of other draws, and batches are still counted in slots; `sizes` are
+    the image sizes of the first slots (both: `TrainingSlots`); neither goes with `decode_on`.
     Of a mix, labels are those of `Training.classes`, and `Batch.places` numbers shards on over the sets.
     Close the generator to end them. DataUsageError on a batch that does not divide, DataError on damage.
     """
@@ -70,12 +74,16 @@ def train_batches(
         for first in count(samples_seen, global_batch)
         for slots in order.share(first, global_batch, rank, world).reshape(-1, micro_batch)
     )
-    source = TrainingSlots(reader, order, view)
+    source = TrainingSlots(reader, order, view, repeats, sizes)
     ahead = None
     if any(reader.cache.remote for reader in readers):
         ahead = Ahead(deepcopy(reader), deepcopy(order), global_batch, rank, world, samples_seen)
     if decode_on is None:
         return _fetched_ahead(source, shares, processes, ahead)
+    if repeats > 1 or sizes:
+        raise DataUsageError(
+            f"decode_on {decode_on} makes one image of a slot, and of one size: leave it out"
+        )
     check(view, decode_on)
     return decoded(_fetched_ahead(CodedSlots(source), shares, processes, ahead), deepcopy(source), decode_on)
 

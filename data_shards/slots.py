@@ -33,45 +33,59 @@ class Reads(Protocol):
 
 @dataclass(frozen=True)
 class TrainingSlots:
-    """Batches of training slots, by `order`."""
+    """Batches of training slots, by `order`.
+
+    `repeats`: how many crops of each slot a batch has. `sizes`: (slot, image size), ascending; the slots before the
+    slot have that size instead of the view's. Both are functions of the slot, so a resume needs nothing more.
+    """
 
     reader: Reads
     order: Ordered
     view: View
+    repeats: int = 1
+    sizes: tuple[tuple[int, int], ...] = ()
 
     def __getitem__(self, slots: Ints) -> Batch | DataError:
         """The batch of these slots, or what is wrong with the data."""
-        images = room(len(slots), self.view.image_size)
+        view = view_at(self.view, self.sizes, int(slots[0]))
+        images = room(self.repeats * len(slots), view.image_size)
         try:
             shards, rows = self.order.locate(slots)
-            places = list(zip(slots.tolist(), shards.tolist(), rows.tolist(), strict=True))
-            crops = [self._cut(*place) for place in places]
-            made = [self._sample(*sample) for sample in zip(places, crops, images, strict=True)]
+            once = list(zip(slots.tolist(), shards.tolist(), rows.tolist(), strict=True))
+            places = [(*place, repeat) for repeat in range(self.repeats) for place in once]
+            crops = [self._cut(view, *place) for place in places]
+            made = [self._sample(view, *sample) for sample in zip(places, crops, images, strict=True)]
         except DataError as error:
             return error
         return batch(images, slots, made)
 
-    def _cut(self, n: int, shard: int, row: int) -> Crop:
-        return cut(self.reader.read(shard, row), self.view, sample_rng(self.order.seed, n))
+    def _cut(self, view: View, n: int, shard: int, row: int, repeat: int) -> Crop:
+        return cut(self.reader.read(shard, row), view, sample_rng(self.order.seed, n, repeat))
 
-    def _sample(self, place: tuple[int, int, int], crop: Crop, image: torch.Tensor) -> Made:
+    def _sample(self, view: View, place: tuple[int, int, int, int], crop: Crop, image: torch.Tensor) -> Made:
         """Global sample n, whose crop was cut already; its pixels go into `image`.
 
         An image that no decoder reads is replaced by the next readable one of its shard, cyclically: a fixed
         function of its place, so every number of ranks trains on the same.
         """
-        n, shard, row = place
+        n, shard, row, repeat = place
         samples, bad = self.order.counts[shard], None
         for step in range(1, samples + 1):
             try:
-                make(crop, self.view, image)
+                make(crop, view, image)
             except UndecodableError as error:
                 bad = bad or _undecodable(self.reader, n, shard, row, crop.sample.label, error)
-                crop = self._cut(n, shard, (row + step) % samples)
+                crop = self._cut(view, n, shard, (row + step) % samples, repeat)
                 continue
             return Made(crop.sample.label, (shard, row), bad)
         name = self.reader.name(shard)
         raise DataError(f"none of the {samples} images of shard '{name}' can be decoded. Pack it again")
+
+
+def view_at(view: View, sizes: tuple[tuple[int, int], ...], n: int) -> View:
+    """The view of slot n: see TrainingSlots."""
+    size = next((size for slot, size in sizes if n < slot), view.image_size)
+    return view.model_copy(update={"image_size": size})
 
 
 @dataclass(frozen=True)

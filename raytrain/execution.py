@@ -36,12 +36,14 @@ def laid_out(images: Tensor, execution: Execution) -> Tensor:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The residual blocks: what has a drop path of its own, be it of rate 0."""
-    return [
-        part
-        for part in module.modules()
-        if any(isinstance(child, StochasticDepth) for child in part.children())
-    ]
+    """The residual blocks: what has a drop path of its own, be it of rate 0, and is in no other block."""
+    found: list[nn.Module] = []
+    inside: set[nn.Module] = set()
+    for part in module.modules():
+        if part not in inside and any(isinstance(child, StochasticDepth) for child in part.children()):
+            found.append(part)
+            inside.update(part.modules())
+    return found
 
 
 def _recompute(block: nn.Module) -> None:

@@ -71,9 +71,9 @@ def due(step: int, every: int, last: int) -> bool:
 
 
 def epoch_ended(run: Run) -> bool:
-    """Whether the last step took the last sample of an epoch."""
+    """Whether the last step took the last sample of a pass over the data."""
     seen, epoch = run.state.samples_seen, run.plan.data.train_samples
-    return seen // epoch > (seen - run.plan.recipe.global_batch) // epoch
+    return seen // epoch > (seen - run.plan.recipe.samples_per_step) // epoch
 
 
 def train_step(run: Run) -> bool:
@@ -85,10 +85,10 @@ def train_step(run: Run) -> bool:
     losses = [micro_step(run) for _ in range(plan.placement.accumulation)]
     result = run.engine.step(lr)
     loss, stop, replaced = agree(run, torch.stack(losses).mean())
-    count(state, plan.recipe.global_batch, result)
+    count(state, plan.recipe.samples_per_step, result)
     run.log.step(
         step=state.step,
-        epoch=state.samples_seen / plan.data.train_samples,
+        epoch=epoch_of(run),
         samples=state.samples_seen,
         loss=loss,
         lr=lr,
@@ -142,7 +142,7 @@ def evaluate(run: Run) -> bool:
     best: bool = evaluation.top1 > run.state.best_top1
     if best:
         run.state.best_top1, run.state.best_step = evaluation.top1, run.state.step
-    epoch = run.state.samples_seen / run.plan.data.train_samples
+    epoch = epoch_of(run)
     seconds = run.clock() - began
     run.log.evaluation(run.state.step, epoch, run.state.samples_seen, evaluation, seconds, average)
     run.report({"step": run.state.step, "epoch": epoch, "top1": evaluation.top1, "loss": evaluation.loss})
@@ -156,10 +156,15 @@ def agree(run: Run, loss: torch.Tensor) -> tuple[float, bool, int]:
     return float(mean[0]), bool(mean[1] > 0), round(float(mean[2]) * run.ranks.world)
 
 
-def count(state: TrainState, global_batch: int, result: StepResult) -> None:
+def epoch_of(run: Run) -> float:
+    """Epochs trained so far, in images: with repeats the data's own epochs are longer."""
+    return run.state.samples_seen * run.plan.recipe.regularization.repeats / run.plan.data.train_samples
+
+
+def count(state: TrainState, samples: int, result: StepResult) -> None:
     """Move the clockwork one step on."""
     state.step += 1
-    state.samples_seen += global_batch
+    state.samples_seen += samples
     state.skipped_in_a_row = 0 if result.applied else state.skipped_in_a_row + 1
 
 

@@ -1,9 +1,11 @@
 """From uint8 images and labels to what the network is trained on: normalize, erase, mix; and the loss.
 
-What is random is a pure function of (seed, slot), a slot being a sample's place in the data's endless order.
+What is random is a pure function of (seed, slot, repeat): a slot is a sample's place in the data's endless order, and
+a batch may hold it several times.
 So a sample is treated the same on any number of workers and after any restart.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -35,13 +37,14 @@ def erase(images: Tensor, regularization: Regularization, *, seed: int, slots: T
     """Random erasing: with chance `random_erasing`, a rectangle of a normalized image becomes unit noise per pixel.
 
     Zhong et al. 2017, as timm's RandomErasing(mode="pixel"): area 2% to 33%, aspect ratio 0.3 to 3.3,
-    log-uniform. Images float [b, 3, H, W], slots int64 [b] on the CPU; returns new images.
+    log-uniform. Images float [r b, 3, H, W], slots int64 [b] on the CPU (data_shards.batch); returns new images.
     """
     if regularization.random_erasing == 0:
         return images
     images = images.clone()
-    for image, slot in zip(images, slots.tolist(), strict=True):
-        rng = np.random.Generator(philox(seed, ERASING, slot))
+    draws = product(range(len(images) // len(slots)), slots.tolist())
+    for image, (repeat, slot) in zip(images, draws, strict=True):
+        rng = np.random.Generator(philox(seed, ERASING, slot, repeat))
         if rng.random() < regularization.random_erasing:
             rows, columns = _erased_box(rng, image.shape[1], image.shape[2])
             hole = image[:, rows, columns]
@@ -80,8 +83,8 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """Mixup or CutMix within pairs of neighbouring slots, and label smoothing.
 
-    Images normalized float [b, 3, H, W], labels int64 [b], slots int64 [b] on the CPU, two neighbours from
-    an even one each. Returns images of the same shape and targets fp32 [b, classes]. Both pictures of a pair
+    Images normalized float [r b, 3, H, W], labels int64 [r b], slots int64 [b] on the CPU, two neighbours from
+    an even one each. Returns images of the same shape and targets fp32 [r b, classes]. Both pictures of a pair
     get the same share of the other (timm's mode="pair", timm/data/mixup.py, with the pair next to each other).
     """
     smoothing = regularization.label_smoothing
@@ -92,7 +95,8 @@ def mix(
     neighbours = [slot - slot % 2 + i for slot in firsts for i in (0, 1)]
     assert slots.tolist() == neighbours, "pairs are neighbouring slots from an even one"
     height, width = images.shape[2:]
-    blends = torch.tensor([_blend(regularization, height, width, seed, first) for first in firsts])
+    pairs = product(range(len(images) // len(slots)), firsts)
+    blends = torch.tensor([_blend(regularization, height, width, seed, *pair) for pair in pairs])
     kept = _kept(blends.to(images.device), height, width)
     return _exchange(images, kept[:, None, None]), _exchange(targets, kept.mean((1, 2))[:, None, None])
 
@@ -112,9 +116,11 @@ def _kept(blends: Tensor, height: int, width: int) -> Tensor:
     return torch.where(boxed, inside, 1.0)
 
 
-def _blend(regularization: Regularization, height: int, width: int, seed: int, slot: int) -> Blend:
+def _blend(
+    regularization: Regularization, height: int, width: int, seed: int, repeat: int, slot: int
+) -> Blend:
     """All of the picture (mixup, Zhang et al. 2018) or a box of area 1 - lam (CutMix, Yun et al. 2019)."""
-    rng = np.random.Generator(philox(seed, MIXING, slot))
+    rng = np.random.Generator(philox(seed, MIXING, slot, repeat))
     mixup, cutmix = regularization.mixup, regularization.cutmix
     cut = rng.random() < 0.5 if mixup > 0 and cutmix > 0 else cutmix > 0
     if not cut:

@@ -100,7 +100,7 @@ def try_out(module: nn.Module, plan: RunPlan, device: torch.device, size: int) -
 
 def two_passes(module: nn.Module, plan: RunPlan, device: torch.device, size: int) -> None:
     """Raises torch.OutOfMemoryError where they do not fit."""
-    recipe, side, classes = plan.recipe, plan.recipe.view.image_size, plan.data.classes
+    recipe, side, classes = plan.recipe, plan.recipe.largest_image, plan.data.classes
     held = torch.empty(reserved(plan, device), dtype=torch.uint8, device=device)
     images = torch.zeros(size, 3, side, side, device=device)
     targets = torch.full((size, classes), 1 / classes, device=device)

@@ -69,7 +69,10 @@ class Placement(Value):
 
 
 class Lengths(Value):
-    """Durations in optimizer steps. `lr_drop_every` is the step schedule's, None for the other shapes."""
+    """Durations in optimizer steps. `lr_drop_every` is the step schedule's, None for the other shapes.
+
+    `sizes`: (step, image size) of the progressive stages; the steps before the step have that size.
+    """
 
     steps_per_epoch: int
     steps: int
@@ -77,6 +80,7 @@ class Lengths(Value):
     lr_drop_every: int | None = None
     evaluate_every: int
     checkpoint_every: int
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 class Estimates(Value):
@@ -137,7 +141,7 @@ def resolve(
     data = _data_facts(recipe, shardset)
     lengths, lengths_because = _lengths(recipe, data)
     count = parameters(recipe.model, data.classes, recipe.view.image_size)
-    per_image = activation_bytes(recipe.model, recipe.view.image_size, 2 if recipe.precision == "bf16" else 4)
+    per_image = activation_bytes(recipe.model, recipe.largest_image, 2 if recipe.precision == "bf16" else 4)
     if recipe.execution.checkpointing:
         per_image = int(per_image * CHECKPOINTED)
     fixed = _fixed_bytes(recipe, count, fleet.workers if engine == "deepspeed" else None)
@@ -213,6 +217,7 @@ def _lengths(recipe: Recipe, data: DataFacts) -> tuple[Lengths, dict[str, str]]:
         lr_drop_every=max(1, round(in_steps(schedule.step_epochs))) if drops else None,
         evaluate_every=max(1, round(in_steps(recipe.evaluate_epochs))),
         checkpoint_every=max(1, round(in_steps(recipe.checkpoint_epochs))),
+        sizes=tuple((round(in_steps(stage.until)), stage.image_size) for stage in recipe.progressive),
     )
     epoch = f"{data.train_samples} images / {recipe.global_batch}"
     return lengths, {
@@ -222,6 +227,9 @@ def _lengths(recipe: Recipe, data: DataFacts) -> tuple[Lengths, dict[str, str]]:
         "lengths.lr_drop_every": f"{_epochs(schedule.step_epochs)} x {epoch}"
         if drops
         else f"none in a {schedule.shape} schedule",
+        "lengths.sizes": "the ends of the progressive stages"
+        if lengths.sizes
+        else "one size from start to end",
         "lengths.evaluate_every": f"every {_epochs(recipe.evaluate_epochs)}, and at the end",
         "lengths.checkpoint_every": f"every {_epochs(recipe.checkpoint_epochs)}, and at the end",
     }
@@ -248,21 +256,22 @@ def optimizer_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
 
 
 def micro_batches(recipe: Recipe, workers: int) -> list[int]:
-    """The sizes that a worker's share of the global batch divides into, ascending; even where images are paired."""
+    """The sizes that a worker's share of the global batch divides into, ascending: of whole pairs and repeats."""
     share = recipe.global_batch // workers
-    return [n for n in range(1, share + 1) if share % n == 0 and not (n % 2 and recipe.regularization.paired)]
+    return [n for n in range(1, share + 1) if share % n == 0 and n % recipe.regularization.unit == 0]
 
 
 def _micro_batch(recipe: Recipe, fleet: Fleet, fixed: int, per_image: int) -> tuple[int, str]:
     """The largest divisor of the worker's share whose activations fit the memory left by the weights."""
-    paired = recipe.regularization.paired
-    unit = fleet.workers * (2 if paired else 1)
+    paired, repeats = recipe.regularization.paired, recipe.regularization.repeats
+    unit = fleet.workers * recipe.regularization.unit
     if recipe.global_batch % unit:
         below = recipe.global_batch // unit * unit
         near = f"{below} or {below + unit}" if below else str(unit)
         raise UsageError(
             f"global batch {recipe.global_batch} does not divide over {fleet.workers} workers"
-            f"{' in pairs, which mixup and cutmix need' if paired else ''}; "
+            f"{' in pairs, which mixup and cutmix need' if paired else ''}"
+            f"{f', each sample {repeats} times' if repeats > 1 else ''}; "
             f"the nearest that do: --set global_batch={near}"
         )
     sizes = micro_batches(recipe, fleet.workers)
@@ -274,7 +283,8 @@ def _micro_batch(recipe: Recipe, fleet: Fleet, fixed: int, per_image: int) -> tu
             f"{recipe.name} needs about {need:.1f} GiB per worker even at micro-batch {sizes[0]}, "
             f"fleet '{fleet.name}' has {fleet.memory_gib:g}; use a smaller model or image, or more memory_gib"
         )
-    size = "largest even divisor" if paired else "largest divisor"
+    parity = {1: "divisor", 2: "even divisor"}
+    size = f"largest {parity.get(recipe.regularization.unit, f'divisor in {recipe.regularization.unit}s')}"
     why = f"{size} of {recipe.global_batch // fleet.workers} that fits {MEMORY_SHARE:.0%} of {fleet.memory_gib:g} GiB"
     return max(fitting), f"{why} (estimate {per_image / 2**20:.1f} MiB/image)"
 
@@ -284,12 +294,13 @@ def _estimates(
 ) -> tuple[Estimates, dict[str, str]]:
     """Size, time and money. Training costs three forward passes (Kaplan et al. 2020, section 2.1)."""
     macs = forward_macs(recipe.model, data.classes, recipe.view.image_size)
+    all_macs = recipe.global_batch * _macs_of_steps(recipe, data, lengths)
     moments = 2 if recipe.optimizer.name == "adamw" else 1
     average = 1 if recipe.ema_decay is not None else 0
     images = lengths.steps * recipe.global_batch
     hours = cost = None
     if fleet.sustained_tflops is not None:
-        hours = 3 * 2 * macs * images / (fleet.sustained_tflops * 1e12 * fleet.workers) / 3600
+        hours = 3 * 2 * all_macs / (fleet.sustained_tflops * 1e12 * fleet.workers) / 3600
         if fleet.node_price_per_hour is not None:
             cost = hours * fleet.nodes * fleet.node_price_per_hour
     estimates = Estimates(
@@ -308,11 +319,22 @@ def _estimates(
             f"fp32 weights{' + their average' if average else ''} + {moments} optimizer moment(s)"
         ),
         "estimates.worker_gib": "weights, gradients, ZeRO share of the optimizer, activations (estimate)",
-        "estimates.hours": unknown if hours is None else f"3 x forward x {images} images / sustained TFLOP/s",
+        "estimates.hours": unknown
+        if hours is None
+        else f"3 x forward x {images} images{' of their sizes' if lengths.sizes else ''} / sustained TFLOP/s",
         "estimates.cost": "hours x nodes x price"
         if cost is not None
         else "unknown: needs hours and a node price",
     }
+
+
+def _macs_of_steps(recipe: Recipe, data: DataFacts, lengths: Lengths) -> int:
+    """Multiply-adds of one image of each step. Raises UsageError where the network takes no image of a stage's size."""
+    begin, total = 0, 0
+    for end, side in (*lengths.sizes, (lengths.steps, recipe.view.image_size)):
+        total += (end - begin) * forward_macs(recipe.model, data.classes, side)
+        begin = end
+    return total
 
 
 def differences(old: RunPlan, new: RunPlan) -> list[str]:

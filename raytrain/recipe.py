@@ -58,17 +58,33 @@ class Regularization(Value):
     """What is put in the way of memorizing. `mixup` and `cutmix` are Beta parameters, 0 for off.
 
     With both on, each pair of images draws one of them with equal chance (timm's `switch_prob` 0.5).
+    `repeats`: how often each sample is in its batch, in other crops and draws (repeated augmentation, Hoffer et al.
+    2020; 3 in facebookresearch/deit samplers.py). Batches, epochs and steps count images, so a pass over the data
+    takes `repeats` epochs. Unlike there the repeats are on one rank, in one micro-batch.
     """
 
     label_smoothing: Fraction = 0.1
     mixup: NonNegativeFloat = 0.8
     cutmix: NonNegativeFloat = 1.0
     random_erasing: Fraction = 0.0
+    repeats: PositiveInt = 1
 
     @property
     def paired(self) -> bool:
         """Whether images are mixed in pairs, so that micro-batches must be even."""
         return self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def unit(self) -> int:
+        """What a micro-batch must be a multiple of: the images of a pair, each so often."""
+        return self.repeats * (2 if self.paired else 1)
+
+
+class Stage(Value):
+    """Training images of `image_size` until the end of epoch `until`."""
+
+    until: PositiveFloat
+    image_size: PositiveInt
 
 
 class Execution(Value):
@@ -106,6 +122,8 @@ class Recipe(Value):
 
     `ema_decay`: how much of a running average of the weights is kept at each step; ConvNeXt has 0.9999
     (facebookresearch/ConvNeXt main.py, model_ema_decay). None for no average (raytrain/ema.py).
+    `progressive`: stages of other image sizes, one after the other, before that of the view (progressive resizing);
+    evaluation has the view's throughout.
     """
 
     name: str
@@ -113,6 +131,7 @@ class Recipe(Value):
     source: str
     model: ModelSpec
     view: View = View()
+    progressive: tuple[Stage, ...] = ()
     train_split: str = "train"
     eval_split: str = "val"
     epochs: PositiveFloat
@@ -127,3 +146,27 @@ class Recipe(Value):
     checkpoint_epochs: PositiveFloat = 1.0
     seed: Seed = 0
     published: Published | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        ends = [stage.until for stage in self.progressive]
+        if ends != sorted(set(ends)) or (ends and ends[-1] >= self.epochs):
+            raise ValueError(
+                f"the stages of progressive end at {', '.join(f'{end:g}' for end in ends)}: write them in order of "
+                f"`until`, each below epochs {self.epochs:g}"
+            )
+        if ends and self.model.family == "vit":
+            raise ValueError(
+                f"progressive: a ViT's positions are learned for {self.view.image_size} px alone"
+            )
+        return self
+
+    @property
+    def largest_image(self) -> int:
+        """The side of the largest training image, in pixels."""
+        return max([self.view.image_size, *(stage.image_size for stage in self.progressive)])
+
+    @property
+    def samples_per_step(self) -> int:
+        """Different samples in a global batch: the slots of the data's order that a step takes."""
+        return self.global_batch // self.regularization.repeats

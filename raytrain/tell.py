@@ -42,7 +42,7 @@ def plan_text(plan: RunPlan) -> str:
             f"mixup {moving.mixup:g}, cutmix {moving.cutmix:g}, erasing {moving.random_erasing:g}",
             "",
         ),
-        *extra_rows(recipe),
+        *extra_rows(plan),
         ("checkpoint size", size(estimates.checkpoint_bytes), "estimates.checkpoint_bytes"),
         ("memory per worker", f"{estimates.worker_gib:.2f} GiB", "estimates.worker_gib"),
         ("time", "-" if estimates.hours is None else f"{estimates.hours:.1f} h", "estimates.hours"),
@@ -57,9 +57,17 @@ def plan_text(plan: RunPlan) -> str:
     return "\n".join(lines)
 
 
-def extra_rows(recipe: Recipe) -> list[tuple[str, str, str]]:
+def extra_rows(plan: RunPlan) -> list[tuple[str, str, str]]:
     """What only some recipes have."""
-    rows = []
+    recipe, rows = plan.recipe, []
+    if plan.lengths.sizes:
+        stages = [f"{side} px to step {step}" for step, side in plan.lengths.sizes]
+        rows.append(
+            ("progressive", f"{', '.join(stages)}, then {recipe.view.image_size} px", "lengths.sizes")
+        )
+    if (repeats := recipe.regularization.repeats) > 1:
+        distinct = f"{recipe.samples_per_step} samples a batch, each {repeats} times"
+        rows.append(("repeats", distinct, ""))
     if recipe.ema_decay is not None:
         rows.append(("weight average", f"EMA, decay {recipe.ema_decay:g}, whole on every worker", ""))
     how = recipe.execution

@@ -119,6 +119,7 @@ def test_short_runs_keep_every_length_in_bounds() -> None:
         "lr_drop_every": None,
         "evaluate_every": 2,
         "checkpoint_every": 1,
+        "sizes": (),
     }
 
 
