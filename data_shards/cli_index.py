@@ -31,10 +31,10 @@ def index(
 ) -> None:
     """Adopt WebDataset tars of others: an index and a manifest beside them. Run it again to continue."""
     from data_shards import adopt as room
+    from data_shards.class_lists import read_classes
     from data_shards.pool import cores
     from data_shards.progress import progress_bar
     from data_shards.shardset import checked
-    from data_shards.sources.splits import read_classes
     from data_shards.tarsplits import read_patterns
 
     options = checked(

@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": ("raytrain.cli.plan", "Derive every number before anything starts."),
     "train": ("raytrain.cli.train", "Train, continue or fine-tune a recipe."),
     "eval": ("raytrain.cli.evaluate", "Evaluate a checkpoint on a split."),
+    "export": ("raytrain.cli.export", "Write a checkpoint's weights for other libraries."),
     "report": ("raytrain.cli.report", "Make one page of one or more runs."),
     "tune": ("tuning.cli", "Sweep a recipe with Ray Tune and Optuna."),
     "cluster": ("cluster.cli", "Submit to a running Ray cluster, follow, stop."),

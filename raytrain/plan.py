@@ -11,6 +11,8 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
 
+from pydantic import Field
+
 from cluster.fleet import Fleet
 from data_shards.shardset import ShardSet, Value
 from raytrain.errors import UsageError
@@ -40,13 +42,17 @@ class DataFacts(Value):
 class Init(Value):
     """The checkpoint a fine-tune starts from, and the digest of its manifest.
 
-    `source` is what was asked for: a checkpoint, or a run, whose newest checkpoint it was at the first start.
+    `source` is what was asked for: a checkpoint, or a run, whose newest checkpoint it was at the first start; or a
+    file of weights. A file has no card: its digest is its sha256, and the classes of its head's rows are `class_list`
+    (a known list, a text file or a shard set), with the digest of what that list was.
     """
 
     source: str
 
     checkpoint: str
     digest: str
+    class_list: str = Field("", exclude_if=lambda name: not name)
+    class_digest: str = Field("", exclude_if=lambda name: not name)
 
 
 class Placement(Value):

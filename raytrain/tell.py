@@ -50,6 +50,8 @@ def plan_text(plan: RunPlan) -> str:
     ]
     if plan.init is not None:
         rows.insert(0, ("start from", f"{plan.init.checkpoint} ({plan.init.digest[:12]})", ""))
+    if plan.init is not None and plan.init.class_list:
+        rows.insert(1, ("its classes", f"{plan.init.class_list} ({plan.init.class_digest[:12]})", ""))
     lines = [f"{recipe.name}: {recipe.summary}", f"  source: {recipe.source}", f"  plan:   {plan.hash}"]
     for name, value, rule in rows:
         why = plan.because.get(rule, "")

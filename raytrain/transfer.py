@@ -1,21 +1,16 @@
-"""Fine-tuning: carry weights into a network with other classes or a larger window, and account for each tensor.
+"""Fine-tuning: carry weights into a network with other classes or a larger window, and account for each tensor."""
 
-The bias tables follow Microsoft's rule (Swin-Transformer utils.py load_pretrained: bicubic, align_corners
-False, no antialias): the published 224 -> 384 results were made with it. timm's rule is another one, and on a
-smooth table the two differ by a third of its range.
-"""
-
-import math
 from collections.abc import Iterable
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
+from raytrain.weights.likeness import likeness
+from raytrain.weights.windows import INDEX, TABLE, resize_table, window_of
 
-TABLE, INDEX = "relative_position_bias_table", "relative_position_index"
 HEADS = ("head", "fc", "heads.head")  # of Swin; of the convolutional networks; of ViT
+COUNT = "num_batches_tracked"  # files from before PyTorch 0.4.1 have none, and nothing of ours reads it
 MOST_LISTED = 5
 
 
@@ -29,6 +24,7 @@ class Account(Value):
     head_carried: int
     head_fresh: int
     fresh_examples: tuple[str, ...]
+    head_left: int
 
     def lines(self) -> list[str]:
         """The account in words, for the terminal and the log."""
@@ -45,6 +41,8 @@ class Account(Value):
                 f"{self.head_fresh} classes start fresh, unknown to the checkpoint: "
                 f"{', '.join(self.fresh_examples)}{more}"
             )
+        if self.head_left:
+            lines.append(f"{self.head_left} classes of the checkpoint are left behind, unknown to the data")
         return lines
 
 
@@ -60,8 +58,11 @@ def adapt(
     know keeps the target's own initial row. Raises UsageError where any other tensor differs in name or shape.
     """
     own = target_model.state_dict()
-    head = next(name for name in HEADS if f"{name}.weight" in own)
+    head = head_of(own)
+    assert head is not None, "every network of ours has one"
     source = {key: tensor for key, tensor in source_state.items() if not key.endswith(INDEX)}
+    norms = [key.removesuffix("running_mean") for key in source if key.endswith("running_mean")]
+    source = {norm + COUNT: own[norm + COUNT] for norm in norms if norm + COUNT in own} | source
     tables = {
         key: resize_table(source[key], window_of(own[key]))
         for key in own
@@ -85,20 +86,13 @@ def adapt(
         head_carried=len(known),
         head_fresh=len(fresh),
         fresh_examples=tuple(fresh[:3]),
+        head_left=len(source_classes) - len(known),
     )
 
 
-def window_of(table: Tensor) -> int:
-    """The window of a bias table [(2 window - 1)^2, heads]."""
-    return (math.isqrt(table.shape[0]) + 1) // 2
-
-
-def resize_table(table: Tensor, window: int) -> Tensor:
-    """A bias table [(2 w - 1)^2, heads] for another window, by Microsoft's rule."""
-    side, wanted = 2 * window_of(table) - 1, 2 * window - 1
-    planes = table.T.reshape(1, -1, side, side)
-    resized = F.interpolate(planes, size=(wanted, wanted), mode="bicubic", align_corners=False)
-    return resized.reshape(-1, wanted**2).T.contiguous()
+def head_of(state: dict[str, Tensor]) -> str | None:
+    """The name of the head's layer; None where there is none."""
+    return next((name for name in HEADS if f"{name}.weight" in state), None)
 
 
 def _refuse_differences(
@@ -115,8 +109,12 @@ def _refuse_differences(
             for key in differing[:MOST_LISTED]
         )
         more = len(differing) - MOST_LISTED
+        in_both = len(wanted.keys() & found.keys())
+        shapes = sum(key in wanted and key in found for key in differing)
         raise UsageError(
-            f"the checkpoint is of another network: {len(differing)} tensors differ from the recipe's model "
+            f"the checkpoint is of another network: {len(differing)} tensors differ from the recipe's model: "
+            f"{shapes} in shape, {len(found) - in_both} are in the checkpoint only, "
+            f"{len(wanted) - in_both} in the model only. It looks like {likeness(source) or 'no network we know'} "
             f"(change the recipe's model, or --init another checkpoint)\n{listed}"
             + (f"\n  and {more} more" if more > 0 else "")
         )

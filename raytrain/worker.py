@@ -31,7 +31,7 @@ from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks, use_files, use_threads
 from raytrain.runlog import RunLog, say_who
 from raytrain.state import TrainState
-from raytrain.transfer import adapt
+from raytrain.weights.start import starting_weights
 
 STOP_FILE = "stop"
 KEEP_CHECKPOINTS = 3
@@ -89,15 +89,9 @@ def start(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog) -> tuple[Engi
     plan = job.plan
     module = build(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size, seed=plan.recipe.seed)
     if plan.init is not None and job.resume is None:
-        source = verify(plan.init.checkpoint)
-        if source.manifest.digest != plan.init.digest:
-            raise RunError(
-                f"{source.url} is another checkpoint than the one that was planned: digest "
-                f"{source.manifest.digest[:12]}, the plan says {plan.init.digest[:12]}. Plan again, or put it back"
-            )
-        weights, account = adapt(checkpoint.load_model(source), source.card.classes, module, shardset.classes)
+        weights, lines = starting_weights(plan.init, plan.recipe.model, module, shardset.classes)
         module.load_state_dict(weights)
-        log.transfer(account.lines())
+        log.transfer(lines)
     module.to(ranks.device)
     optimizer = make_optimizer(module, plan.recipe, plan.lr)
     ema = Ema(module, plan.recipe.ema_decay) if plan.recipe.ema_decay is not None else None

@@ -24,6 +24,7 @@ DOORS = {
     "botocore": ("data_shards/store/s3.py",),
     "webdataset": ("data_shards/",),
     "deepspeed": ("raytrain/engine_deepspeed.py",),
+    "safetensors": ("raytrain/weights/files.py",),
     "ray.train": ("raytrain/driver.py", "raytrain/worker.py"),
     "ray.tune": ("tuning/",),
     "optuna": ("tuning/",),

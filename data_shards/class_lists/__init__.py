@@ -17,7 +17,6 @@ from pathlib import Path
 
 from data_shards.errors import DataUsageError
 from data_shards.shardset import load_shardset
-from data_shards.sources.splits import read_classes
 
 HERE = Path(__file__).parent
 KNOWN = {
@@ -26,6 +25,8 @@ KNOWN = {
     "imagenet-22k-microsoft": "the 21,841 in the order of Swin's released weights",
 }
 MICROSOFT_PLACES = (9205, 15027)
+MAX_CLASSES = 0xFFFF
+"""The index stores a label in 16 bits."""
 
 
 def class_list(place: str) -> tuple[str, ...]:
@@ -48,6 +49,24 @@ def class_list(place: str) -> tuple[str, ...]:
             "or a shard set"
         )
     return read_classes(Path(place), "class list")
+
+
+def read_classes(file: Path, what: str = "--classes") -> tuple[str, ...]:
+    """The first word of each line; line i is the class of label i. DataUsageError if it is no such list."""
+    try:
+        lines = file.read_text("utf-8").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataUsageError(f"cannot read {what} {file}: {error}") from None
+    lines_of: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        name = (line.split() or [""])[0]
+        if not name or name in lines_of:
+            told = f"names {name} again, as line {lines_of[name]}" if name else "is empty"
+            raise DataUsageError(f"{what} {file}: line {number} {told}; each line is the class of one label")
+        lines_of[name] = number
+    if not 0 < len(lines_of) <= MAX_CLASSES:
+        raise DataUsageError(f"{what} {file} names {len(lines_of):,} classes: 1 to {MAX_CLASSES:,} can be")
+    return tuple(lines_of)
 
 
 def of_length(count: int) -> tuple[str, ...]:

@@ -19,9 +19,6 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 WNID = re.compile(r"n\d{8}")
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
-MAX_CLASSES = 0xFFFF
-"""The index stores a label in 16 bits."""
-
 MAX_IMAGE_BYTES = 64 << 20
 """A longer file is no image of ours: MAX_PIXELS of JPEG at the best quality are about as many bytes."""
 

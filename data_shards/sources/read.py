@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from data_shards.class_lists import read_classes
 from data_shards.errors import DataError, DataUsageError
 from data_shards.pool import OnDone
 from data_shards.shardset import Choices, Value
@@ -12,7 +13,7 @@ from data_shards.sources.classtars import CLASS_TAR, list_class_tars
 from data_shards.sources.folder import list_classes, list_folder, list_images
 from data_shards.sources.labels import by_class
 from data_shards.sources.scratch import Scratch
-from data_shards.sources.splits import hold_out, keep_classes, read_classes
+from data_shards.sources.splits import hold_out, keep_classes
 from data_shards.sources.tars import GZIP, members, tar_file
 from data_shards.sources.webtars import list_webtars
 

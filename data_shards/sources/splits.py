@@ -2,29 +2,11 @@
 
 import hashlib
 import zlib
-from pathlib import Path
 
+from data_shards.class_lists import MAX_CLASSES
 from data_shards.errors import DataError, DataUsageError
 from data_shards.shardset import Choices
-from data_shards.sources.base import MAX_CLASSES, Item, Listing
-
-
-def read_classes(file: Path, what: str = "--classes") -> tuple[str, ...]:
-    """The first word of each line; line i is the class of label i. DataUsageError if it is no such list."""
-    try:
-        lines = file.read_text("utf-8").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataUsageError(f"cannot read {what} {file}: {error}") from None
-    lines_of: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        name = (line.split() or [""])[0]
-        if not name or name in lines_of:
-            told = f"names {name} again, as line {lines_of[name]}" if name else "is empty"
-            raise DataUsageError(f"{what} {file}: line {number} {told}; each line is the class of one label")
-        lines_of[name] = number
-    if not 0 < len(lines_of) <= MAX_CLASSES:
-        raise DataUsageError(f"{what} {file} names {len(lines_of):,} classes: 1 to {MAX_CLASSES:,} can be")
-    return tuple(lines_of)
+from data_shards.sources.base import Item, Listing
 
 
 def keep_classes(listing: Listing, classes: tuple[str, ...] | None, at_least: int | None) -> tuple[str, ...]:

@@ -24,7 +24,21 @@ Settings = Annotated[
 ]
 InitUrl = Annotated[
     str | None,
-    typer.Option("--init", metavar="CHECKPOINT", help="Fine-tune from this checkpoint, or a run's newest."),
+    typer.Option(
+        "--init",
+        metavar="CHECKPOINT",
+        help="Fine-tune from this checkpoint, or a run's newest; or from a .pth or .safetensors file of "
+        "torchvision, timm, Microsoft (Swin) or the CBAM authors.",
+    ),
+]
+InitClasses = Annotated[
+    str | None,
+    typer.Option(
+        "--init-classes",
+        metavar="LIST",
+        help="The classes of that file's head: imagenet-1k, imagenet-22k (sorted), imagenet-22k-microsoft, a text "
+        "file with a WNID per line, or a shard set.",
+    ),
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="deepspeed, or torch for its plain twin.")]
 ZeroStage = Annotated[int, typer.Option("--zero", min=1, max=2, help="DeepSpeed's ZeRO stage.")]
@@ -51,6 +65,7 @@ def make_plan(
     workers: int | None,
     settings: list[str] | None,
     init: str | None,
+    init_classes: str | None = None,
     engine: str,
     zero: int,
     auto_micro_batch: bool = False,
@@ -77,20 +92,32 @@ def make_plan(
         wanted,
         machines,
         load_shardset(data) if data else assumed_data(recipe),
-        init=_init(init, held) if init else None,
+        init=_init(init, init_classes, held),
         engine="deepspeed" if engine == "deepspeed" else "torch",
         zero_stage=2 if zero == 2 else 1,
         auto_micro_batch=auto_micro_batch,
     )
 
 
-def _init(source: str, held: "Init | None") -> "Init":
+def _init(source: str | None, classes: str | None, held: "Init | None") -> "Init | None":
+    from raytrain.errors import UsageError
     from raytrain.manifest import init_from
-    from raytrain.session import warn
+    from raytrain.weights.source import init_from_file, is_weights_file
 
+    foreign = source is not None and is_weights_file(source)
+    if classes is not None and not foreign:
+        raise UsageError(
+            f"--init-classes {classes} goes with --init FILE: our own checkpoints know their classes themselves"
+        )
+    if source is None:
+        return None
     if "://" not in source:
         source = str(Path(source).absolute())
-    return held if held is not None and held.source == source else init_from(source, warn)
+    if foreign:
+        return init_from_file(source, classes, held)
+    if held is not None and held.source == source:
+        return held
+    return init_from(source, lambda line: typer.echo(line, err=True))
 
 
 def held_init(run: Path) -> "Init | None":

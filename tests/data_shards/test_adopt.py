@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from data_shards import tarwalk
 from data_shards.augment import eval_image
+from data_shards.class_lists import read_classes
 from data_shards.cli import app
 from data_shards.decode import decode
 from data_shards.errors import DataError, DataUsageError
@@ -32,7 +33,6 @@ from data_shards.loader import eval_batches
 from data_shards.pack import PackOptions, pack
 from data_shards.reader import Reader, read_jpeg
 from data_shards.shardset import Adoption, ShardSet, load_shardset
-from data_shards.sources.splits import read_classes
 from data_shards.store import open_store
 from data_shards.tarindex import Rules, index_tar
 from data_shards.verify import verify

@@ -6,7 +6,8 @@ import torch
 from raytrain.errors import UsageError
 from raytrain.models.build import build
 from raytrain.models.named import named_specs
-from raytrain.transfer import Account, adapt, resize_table
+from raytrain.transfer import Account, adapt
+from raytrain.weights.windows import resize_table
 
 SOURCE = ("n01", "n02", "n03", "n04")
 TARGET = ("n03", "n09", "n01")
@@ -38,6 +39,7 @@ def test_head_rows_follow_their_wnids_and_the_rest_is_carried(name, head):
         head_carried=2,
         head_fresh=1,
         fresh_examples=("n09",),
+        head_left=2,
     )
     target.load_state_dict(state)
 

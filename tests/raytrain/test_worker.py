@@ -279,6 +279,7 @@ def test_a_fine_tune_starts_from_the_rows_of_its_classes(
         "2 bias tables interpolated from window 4 to 6 (bicubic, Microsoft's rule)",
         "3 classes of the head carried over by WNID",
         "1 classes start fresh, unknown to the checkpoint: n00000000",
+        "3 classes of the checkpoint are left behind, unknown to the data",
     ]
 
 

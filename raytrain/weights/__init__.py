@@ -1,0 +1,1 @@
+"""Weights in and out: files of other libraries, their names for our tensors, and which class a head's row is."""

@@ -1,0 +1,71 @@
+"""`raytrain export`: the weights of a checkpoint for other libraries, and the list of its head's classes."""
+
+import hashlib
+from collections.abc import Callable
+
+from data_shards.shardset import Value
+from data_shards.store import open_store
+from raytrain.checkpoint import load_ema, load_model
+from raytrain.errors import UsageError
+from raytrain.manifest import locate
+from raytrain.weights.files import write_tensors
+from raytrain.weights.layouts import INSIDE, LAYOUTS, Layout, from_ours
+from raytrain.weights.source import SUFFIXES, is_weights_file
+
+
+class Exported(Value):
+    """What was written. `classes_file` has a WNID per line: line i is row i of the head."""
+
+    checkpoint: str
+    layout: Layout
+    file: str
+    tensors: int
+    bytes: int
+    sha256: str
+    classes_file: str
+    classes: int
+
+
+def export(source: str, layout: str, out: str, *, ema: bool, say: Callable[[str], None]) -> Exported:
+    """Write the checkpoint at `source` (or the newest of a run) to the file `out`; `ema` takes its average instead.
+
+    Raises UsageError where the layout has not this network, before anything is written.
+    """
+    names = [name for name in LAYOUTS if name == layout]
+    if not names:
+        raise UsageError(f"--layout {layout}: it is {', '.join(LAYOUTS)}")
+    if not is_weights_file(out):
+        raise UsageError(
+            f"--out {out}: the name says the kind of file; it ends with one of {', '.join(SUFFIXES)}"
+        )
+    checkpoint = locate(source, say)
+    card = checkpoint.card
+    state = from_ours(
+        load_ema(checkpoint) if ema else load_model(checkpoint),
+        names[0],
+        card.recipe.model,
+        card.recipe.view.image_size,
+    )
+    notes = {"recipe": card.recipe.name, "layout": layout, "checkpoint": checkpoint.manifest.digest}
+    raw = write_tensors(state, out, INSIDE.get(names[0]), notes)
+    folder, _, name = out.rpartition("/")
+    store, classes_name = open_store(folder or "."), f"{_stem(name)}.classes.txt"
+    store.write(classes_name, "".join(f"{wnid}\n" for wnid in card.classes).encode())
+    store.write(name, raw)
+    return Exported(
+        checkpoint=checkpoint.url,
+        layout=names[0],
+        file=out,
+        tensors=len(state),
+        bytes=len(raw),
+        sha256=hashlib.sha256(raw).hexdigest(),
+        classes_file=f"{folder}/{classes_name}" if folder else classes_name,
+        classes=len(card.classes),
+    )
+
+
+def _stem(name: str) -> str:
+    """A file's name without its suffixes: model.pth.tar is model."""
+    while is_weights_file(name):
+        name = name.rpartition(".")[0]
+    return name
