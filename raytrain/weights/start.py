@@ -54,6 +54,6 @@ def _refuse_rows(state: dict[str, Tensor], classes: tuple[str, ...], init: Init)
         + (
             f"Of {rows:,} there are --init-classes {' and '.join(fitting)}"
             if fitting
-            else "Give the list of its classes"
+            else "Give --init-classes the list of its classes"
         )
     )

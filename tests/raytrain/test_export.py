@@ -145,7 +145,8 @@ def file(tmp_path: Path) -> str:
 
 def test_a_class_list_of_another_length_is_refused(file: str, tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"w\.pth has 3 rows, class list imagenet-1k names 1,000\. Give the list of"
+        UsageError,
+        match=r"w\.pth has 3 rows, class list imagenet-1k names 1,000\. Give --init-classes the list",
     ):
         start(init_from_file(file, "imagenet-1k", None), SWIN, WNIDS)
     torch.save(build(SWIN, 1000, 16, seed=1).state_dict(), tmp_path / "w.pth")
