@@ -4,6 +4,7 @@ An EngineState is the same whatever the engine, the ZeRO stage and the number of
 parameter name. So a checkpoint of one engine continues in the other, on any number of workers.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from raytrain.ema import Ema
 from raytrain.losses import soft_cross_entropy
 from raytrain.optim import set_lr
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,11 @@ class Engine(Protocol):
     device: torch.device
     ema: Ema | None
 
-    def forward_backward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """One micro-batch: images float [b,3,S,S], targets float [b,classes]. Returns the detached loss, a scalar."""
+    def forward_backward(self, images: Tensor, targets: Tensor, loss: Loss = soft_cross_entropy) -> Tensor:
+        """One micro-batch: images float [b,3,S,S], targets float [b,classes]. Returns the detached loss, a scalar.
+
+        `loss` makes it of logits and targets, both [b,classes].
+        """
         ...
 
     def step(self, lr: float) -> StepResult:
@@ -168,7 +174,7 @@ class TorchEngine:
             nn.parallel.DistributedDataParallel(self.module, broadcast_buffers=False) if many else self.module
         )
 
-    def forward_backward(self, images: Tensor, targets: Tensor) -> Tensor:
+    def forward_backward(self, images: Tensor, targets: Tensor, loss: Loss = soft_cross_entropy) -> Tensor:
         """See Engine. Gradients are reduced only at the last micro-batch of a window."""
         self.guard.remember()
         self.micro_step += 1
@@ -176,9 +182,9 @@ class TorchEngine:
         with nullcontext() if last or self.parallel is self.module else self.parallel.no_sync():
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 logits = self.parallel(images)
-            loss = soft_cross_entropy(logits, targets)
-            (loss / self.accumulation).backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+            value = loss(logits, targets)
+            (value / self.accumulation).backward()  # type: ignore[no-untyped-call]
+        return value.detach()
 
     def step(self, lr: float) -> StepResult:
         """See Engine."""

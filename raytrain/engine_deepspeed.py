@@ -19,6 +19,7 @@ from raytrain.ema import Ema
 from raytrain.engine import (
     BufferGuard,
     EngineState,
+    Loss,
     StepResult,
     average_buffers,
     cpu_copy,
@@ -63,14 +64,14 @@ class DeepSpeedEngine:
         self.applied = 0
         self.guard = BufferGuard(self.module)
 
-    def forward_backward(self, images: Tensor, targets: Tensor) -> Tensor:
+    def forward_backward(self, images: Tensor, targets: Tensor, loss: Loss = soft_cross_entropy) -> Tensor:
         """See Engine."""
         self.guard.remember()
-        loss = soft_cross_entropy(self.engine(images), targets)
-        self.engine.backward(loss)
+        value = loss(self.engine(images), targets)
+        self.engine.backward(value)
         if not self.engine.is_gradient_accumulation_boundary():
             self.engine.step()  # moves nothing inside a window: it counts the micro-batch
-        return loss.detach()
+        return value.detach()
 
     def step(self, lr: float) -> StepResult:
         """See Engine."""

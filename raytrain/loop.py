@@ -8,6 +8,7 @@ loop can stop after any step and go on from TrainState alone.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from numpy.random import Philox
@@ -19,7 +20,7 @@ from raytrain.engine import Engine, StepResult
 from raytrain.errors import ResumeLater, RunError
 from raytrain.evaluation import Evaluation
 from raytrain.execution import laid_out
-from raytrain.losses import erase, mix, normalize
+from raytrain.losses import distilled, erase, mix, normalize, soft_cross_entropy
 from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks
 from raytrain.runlog import RunLog
@@ -31,7 +32,10 @@ MOST_SKIPPED_IN_A_ROW = 10
 
 @dataclass(kw_only=True)
 class Run:
-    """A run's parts. `batches` goes on from `state.samples_seen`; `evaluate` and `save` are called by all ranks."""
+    """A run's parts. `batches` goes on from `state.samples_seen`; `evaluate` and `save` are called by all ranks.
+
+    `teacher` gives logits for the images that the network is trained on.
+    """
 
     plan: RunPlan
     state: TrainState
@@ -44,6 +48,7 @@ class Run:
     save: Callable[[], None]
     report: Callable[[dict[str, float]], None]
     stop_asked: Callable[[], bool]
+    teacher: Callable[[torch.Tensor], torch.Tensor] | None = None
     clock: Callable[[], float] = time.monotonic
     waited: float = field(default=0.0)
 
@@ -127,7 +132,10 @@ def micro_step(run: Run) -> torch.Tensor:
         seed=recipe.seed,
         slots=batch.slots,
     )
-    return run.engine.forward_backward(laid_out(images, recipe.execution), targets)
+    images, loss = laid_out(images, recipe.execution), soft_cross_entropy
+    if run.teacher is not None:
+        loss = partial(distilled, teacher=run.teacher(images), distillation=recipe.distillation)
+    return run.engine.forward_backward(images, targets, loss)
 
 
 def evaluate(run: Run) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data_shards.order import philox
-from raytrain.recipe import Regularization
+from raytrain.recipe import Distillation, Regularization
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,6 +31,22 @@ def normalize(images: Tensor) -> Tensor:
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """The mean over the batch, in fp32. Logits [b, classes] of any precision, targets [b, classes] summing to 1."""
     return F.cross_entropy(logits.float(), targets.float())
+
+
+def distilled(logits: Tensor, targets: Tensor, *, teacher: Tensor, distillation: Distillation) -> Tensor:
+    """1 - alpha of the labels' loss and alpha of the teacher's, whose logits [b, classes] are of the same images.
+
+    Hard: cross-entropy against its first answer. Soft: T^2 x KL(teacher at T || student at T), the mean over the batch
+    (Hinton et al. 2015); facebookresearch/deit losses.py divides it by the number of classes too.
+    """
+    own = soft_cross_entropy(logits, targets)
+    if distillation.kind == "hard":
+        taught = F.cross_entropy(logits.float(), teacher.argmax(1))
+    else:
+        t = distillation.temperature
+        student, wanted = (F.log_softmax(scores.float() / t, 1) for scores in (logits, teacher))
+        taught = t**2 * F.kl_div(student, wanted, reduction="batchmean", log_target=True)
+    return (1 - distillation.alpha) * own + distillation.alpha * taught
 
 
 def erase(images: Tensor, regularization: Regularization, *, seed: int, slots: Tensor) -> Tensor:

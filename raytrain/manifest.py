@@ -12,7 +12,7 @@ from data_shards.errors import DataError
 from data_shards.shardset import Value
 from data_shards.store import NotFoundError, Store, open_store
 from raytrain.errors import RunError, UsageError
-from raytrain.plan import Init
+from raytrain.plan import Init, Teacher
 from raytrain.recipe import Recipe
 
 MANIFEST = "MANIFEST.json"
@@ -146,6 +146,32 @@ def init_from(url: str, say: Callable[[str], None]) -> Init:
     """What a plan says of the checkpoint it starts from."""
     found = locate(url, say)
     return Init(source=url, checkpoint=found.url, digest=found.manifest.digest)
+
+
+def teacher_from(url: str, classes: tuple[str, ...], say: Callable[[str], None]) -> Teacher:
+    """What a plan says of the checkpoint it is distilled from. Raises UsageError where that lacks one of `classes`."""
+    found = locate(url, say)
+    rows_of(found.card.classes, classes)
+    return Teacher(
+        source=url,
+        checkpoint=found.url,
+        digest=found.manifest.digest,
+        model=found.card.recipe.model,
+        classes=len(found.card.classes),
+        image_size=found.card.recipe.view.image_size,
+    )
+
+
+def rows_of(known: tuple[str, ...], classes: tuple[str, ...]) -> list[int]:
+    """The row of a teacher's head for each class, by WNID. Raises UsageError where it knows one of them not."""
+    rows = {wnid: row for row, wnid in enumerate(known)}
+    missing = [wnid for wnid in classes if wnid not in rows]
+    if missing:
+        raise UsageError(
+            f"the teacher knows {len(known)} classes, and {len(missing)} of the data's {len(classes)} are not among "
+            f"them, such as {', '.join(missing[:3])}: fine-tune it on this data first, with `raytrain train --init`"
+        )
+    return [rows[wnid] for wnid in classes]
 
 
 def read_verified(store: Store, name: str, digest: FileDigest) -> bytes:

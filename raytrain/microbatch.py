@@ -13,8 +13,9 @@ from torch import nn
 from raytrain.errors import RunError
 from raytrain.execution import prepare
 from raytrain.losses import soft_cross_entropy
+from raytrain.memory import micro_batches, optimizer_bytes
 from raytrain.models.build import build
-from raytrain.plan import RunPlan, micro_batches, optimizer_bytes
+from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks
 from raytrain.runlog import EVENTS, RunLog
 
@@ -114,12 +115,18 @@ def two_passes(module: nn.Module, plan: RunPlan, device: torch.device, size: int
 def reserved(plan: RunPlan, device: torch.device) -> int:
     """Bytes that the engine will hold beside weights, gradients and activations.
 
-    The optimizer's by the plan's rule, the gradients once more in fp32 (DDP's buckets, or ZeRO's), and FREE_SHARE.
+    The optimizer's by the plan's rule, the gradients once more in fp32 (DDP's buckets, or ZeRO's), the teacher's
+    weights, and FREE_SHARE.
     """
     count, placement = plan.estimates.parameters, plan.placement
     split = placement.workers if placement.engine == "deepspeed" else None
     free = FREE_SHARE * torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
-    return optimizer_bytes(plan.recipe, count, split) + 4 * count + int(free)
+    return (
+        optimizer_bytes(plan.recipe, count, split)
+        + 4 * count
+        + (plan.teacher.bytes if plan.teacher else 0)
+        + int(free)
+    )
 
 
 def device_name(device: torch.device) -> str:

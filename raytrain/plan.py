@@ -17,16 +17,10 @@ from cluster.fleet import Fleet
 from data_shards.shardset import ShardSet, Value
 from raytrain.errors import UsageError
 from raytrain.groups import layer_count
-from raytrain.models.arithmetic import activation_bytes, forward_macs, parameters
+from raytrain.memory import fixed_bytes, image_bytes, micro_batch
+from raytrain.models.arithmetic import forward_macs, parameters
+from raytrain.models.spec import ModelSpec
 from raytrain.recipe import Recipe
-
-CHECKPOINTED = 0.5
-"""The share of activations that checkpointing needs, at most: the blocks' inputs and the largest block's own.
-
-Counted from the tensors that autograd keeps at 224 px: 0.21 for Swin-B, 0.31 for Swin-T, 0.43 for ResNeXt50.
-"""
-
-MEMORY_SHARE = 0.8  # the rest is for the process, communication buffers and fragmentation: a guess
 
 
 class DataFacts(Value):
@@ -53,6 +47,22 @@ class Init(Value):
     digest: str
     class_list: str = Field("", exclude_if=lambda name: not name)
     class_digest: str = Field("", exclude_if=lambda name: not name)
+
+
+class Teacher(Value):
+    """The checkpoint of ours that a run is distilled from, as in Init, and what it is."""
+
+    source: str
+    checkpoint: str
+    digest: str
+    model: ModelSpec
+    classes: int
+    image_size: int
+
+    @property
+    def bytes(self) -> int:
+        """Its weights in fp32."""
+        return 4 * parameters(self.model, self.classes, self.image_size)
 
 
 class Placement(Value):
@@ -106,6 +116,7 @@ class RunPlan(Value):
     recipe: Recipe
     data: DataFacts
     init: Init | None
+    teacher: Teacher | None = None
     lr: float
     lengths: Lengths
     placement: Placement
@@ -115,7 +126,7 @@ class RunPlan(Value):
     @property
     def identity(self) -> dict[str, Any]:
         """What makes this the same run on any machines: recipe (but for how it is computed), data, start, lengths."""
-        tree = self.model_dump(mode="json", include={"recipe", "data", "init", "lr", "lengths"})
+        tree = self.model_dump(mode="json", include={"recipe", "data", "init", "teacher", "lr", "lengths"})
         del tree["recipe"]["execution"]
         return tree
 
@@ -132,6 +143,7 @@ def resolve(
     shardset: ShardSet,
     *,
     init: Init | None = None,
+    teacher: Teacher | None = None,
     engine: Literal["deepspeed", "torch"] = "deepspeed",
     zero_stage: Literal[1, 2] = 1,
     auto_micro_batch: bool = False,
@@ -147,18 +159,22 @@ def resolve(
     data = _data_facts(recipe, shardset)
     lengths, lengths_because = _lengths(recipe, data)
     count = parameters(recipe.model, data.classes, recipe.view.image_size)
-    per_image = activation_bytes(recipe.model, recipe.largest_image, 2 if recipe.precision == "bf16" else 4)
-    if recipe.execution.checkpointing:
-        per_image = int(per_image * CHECKPOINTED)
-    fixed = _fixed_bytes(recipe, count, fleet.workers if engine == "deepspeed" else None)
-    micro, micro_because = _micro_batch(recipe, fleet, fixed, per_image)
-    estimates, estimates_because = _estimates(recipe, fleet, data, lengths, fixed + micro * per_image, count)
+    per_image = image_bytes(recipe)
+    fixed = fixed_bytes(recipe, count, fleet.workers if engine == "deepspeed" else None)
+    if teacher is not None:
+        _check_teacher(teacher, recipe)
+        fixed += teacher.bytes
+    micro, micro_because = micro_batch(recipe, fleet, fixed, per_image)
+    estimates, estimates_because = _estimates(
+        recipe, fleet, data, lengths, fixed + micro * per_image, count, teacher
+    )
     lr = recipe.optimizer.lr * recipe.global_batch / recipe.optimizer.lr_batch
     accumulation = recipe.global_batch // fleet.workers // micro
     return RunPlan(
         recipe=recipe,
         data=data,
         init=init,
+        teacher=teacher,
         lr=lr,
         lengths=lengths,
         placement=Placement(
@@ -188,6 +204,17 @@ def resolve(
             **estimates_because,
         },
     )
+
+
+def _check_teacher(teacher: Teacher, recipe: Recipe) -> None:
+    """Raises UsageError where the teacher cannot look at the images that are trained on."""
+    for side in {recipe.view.image_size, *(stage.image_size for stage in recipe.progressive)}:
+        if teacher.model.family == "vit" and side != teacher.image_size:
+            raise UsageError(
+                f"the teacher {teacher.checkpoint} is a ViT for {teacher.image_size} px, the recipe trains at {side} "
+                f"px: --set view.image_size={teacher.image_size}, or another --teacher"
+            )
+        forward_macs(teacher.model, teacher.classes, side)
 
 
 def _data_facts(recipe: Recipe, shardset: ShardSet) -> DataFacts:
@@ -245,68 +272,26 @@ def _epochs(count: float) -> str:
     return f"{count:g} epoch{'' if count == 1 else 's'}"
 
 
-def _fixed_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
-    """Weights, their average and gradients, whole in fp32; optimizer state, split by ZeRO with a copy of the weights.
-
-    The plain engine (`partitions` None) splits and copies nothing. bf16 autocast keeps 2-byte weights while it is on.
-    """
-    cached = 2 if recipe.precision == "bf16" else 0
-    return count * (4 * 2 + cached) + optimizer_bytes(recipe, count, partitions)
-
-
-def optimizer_bytes(recipe: Recipe, count: int, partitions: int | None) -> int:
-    """The optimizer's share of `_fixed_bytes`, and the weights' average."""
-    moments = 2 if recipe.optimizer.name == "adamw" else 1
-    average = count * 4 if recipe.ema_decay is not None else 0
-    return average + (count * 4 * moments if partitions is None else count * 4 * (moments + 1) // partitions)
-
-
-def micro_batches(recipe: Recipe, workers: int) -> list[int]:
-    """The sizes that a worker's share of the global batch divides into, ascending: of whole pairs and repeats."""
-    share = recipe.global_batch // workers
-    return [n for n in range(1, share + 1) if share % n == 0 and n % recipe.regularization.unit == 0]
-
-
-def _micro_batch(recipe: Recipe, fleet: Fleet, fixed: int, per_image: int) -> tuple[int, str]:
-    """The largest divisor of the worker's share whose activations fit the memory left by the weights."""
-    paired, repeats = recipe.regularization.paired, recipe.regularization.repeats
-    unit = fleet.workers * recipe.regularization.unit
-    if recipe.global_batch % unit:
-        below = recipe.global_batch // unit * unit
-        near = f"{below} or {below + unit}" if below else str(unit)
-        raise UsageError(
-            f"global batch {recipe.global_batch} does not divide over {fleet.workers} workers"
-            f"{' in pairs, which mixup and cutmix need' if paired else ''}"
-            f"{f', each sample {repeats} times' if repeats > 1 else ''}; "
-            f"the nearest that do: --set global_batch={near}"
-        )
-    sizes = micro_batches(recipe, fleet.workers)
-    room = fleet.memory_gib * 2**30 * MEMORY_SHARE - fixed
-    fitting = [n for n in sizes if n * per_image <= room]
-    if not fitting:
-        need = (fixed + sizes[0] * per_image) / 2**30 / MEMORY_SHARE
-        raise UsageError(
-            f"{recipe.name} needs about {need:.1f} GiB per worker even at micro-batch {sizes[0]}, "
-            f"fleet '{fleet.name}' has {fleet.memory_gib:g}; use a smaller model or image, or more memory_gib"
-        )
-    parity = {1: "divisor", 2: "even divisor"}
-    size = f"largest {parity.get(recipe.regularization.unit, f'divisor in {recipe.regularization.unit}s')}"
-    why = f"{size} of {recipe.global_batch // fleet.workers} that fits {MEMORY_SHARE:.0%} of {fleet.memory_gib:g} GiB"
-    return max(fitting), f"{why} (estimate {per_image / 2**20:.1f} MiB/image)"
-
-
 def _estimates(
-    recipe: Recipe, fleet: Fleet, data: DataFacts, lengths: Lengths, worker_bytes: int, count: int
+    recipe: Recipe,
+    fleet: Fleet,
+    data: DataFacts,
+    lengths: Lengths,
+    worker_bytes: int,
+    count: int,
+    teacher: Teacher | None,
 ) -> tuple[Estimates, dict[str, str]]:
     """Size, time and money. Training costs three forward passes (Kaplan et al. 2020, section 2.1)."""
     macs = forward_macs(recipe.model, data.classes, recipe.view.image_size)
-    all_macs = recipe.global_batch * _macs_of_steps(recipe, data, lengths)
+    forwards = 3 * _macs_of_steps(recipe, lengths, recipe.model, data.classes)
+    if teacher is not None:
+        forwards += _macs_of_steps(recipe, lengths, teacher.model, teacher.classes)
     moments = 2 if recipe.optimizer.name == "adamw" else 1
     average = 1 if recipe.ema_decay is not None else 0
     images = lengths.steps * recipe.global_batch
     hours = cost = None
     if fleet.sustained_tflops is not None:
-        hours = 3 * 2 * all_macs / (fleet.sustained_tflops * 1e12 * fleet.workers) / 3600
+        hours = 2 * recipe.global_batch * forwards / (fleet.sustained_tflops * 1e12 * fleet.workers) / 3600
         if fleet.node_price_per_hour is not None:
             cost = hours * fleet.nodes * fleet.node_price_per_hour
     estimates = Estimates(
@@ -324,21 +309,23 @@ def _estimates(
         "estimates.checkpoint_bytes": (
             f"fp32 weights{' + their average' if average else ''} + {moments} optimizer moment(s)"
         ),
-        "estimates.worker_gib": "weights, gradients, ZeRO share of the optimizer, activations (estimate)",
+        "estimates.worker_gib": "weights, gradients, ZeRO share of the optimizer, activations"
+        f"{', the teacher' if teacher else ''} (estimate)",
         "estimates.hours": unknown
         if hours is None
-        else f"3 x forward x {images} images{' of their sizes' if lengths.sizes else ''} / sustained TFLOP/s",
+        else f"{'(3 x forward + teacher)' if teacher else '3 x forward'} x {images} images"
+        f"{' of their sizes' if lengths.sizes else ''} / sustained TFLOP/s",
         "estimates.cost": "hours x nodes x price"
         if cost is not None
         else "unknown: needs hours and a node price",
     }
 
 
-def _macs_of_steps(recipe: Recipe, data: DataFacts, lengths: Lengths) -> int:
+def _macs_of_steps(recipe: Recipe, lengths: Lengths, model: ModelSpec, classes: int) -> int:
     """Multiply-adds of one image of each step. Raises UsageError where the network takes no image of a stage's size."""
     begin, total = 0, 0
     for end, side in (*lengths.sizes, (lengths.steps, recipe.view.image_size)):
-        total += (end - begin) * forward_macs(recipe.model, data.classes, side)
+        total += (end - begin) * forward_macs(model, classes, side)
         begin = end
     return total
 

@@ -80,6 +80,18 @@ class Regularization(Value):
         return self.repeats * (2 if self.paired else 1)
 
 
+class Distillation(Value):
+    """How a teacher's answers enter the loss, where a run has one (`--teacher`): alpha of them, the rest of the labels.
+
+    `hard` takes the teacher's first answer for the label, `soft` its probabilities at `temperature`. The defaults are
+    those of facebookresearch/deit main.py, but for its `none`.
+    """
+
+    kind: Literal["hard", "soft"] = "hard"
+    alpha: Fraction = 0.5
+    temperature: PositiveFloat = 1.0
+
+
 class Stage(Value):
     """Training images of `image_size` until the end of epoch `until`."""
 
@@ -139,6 +151,7 @@ class Recipe(Value):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     regularization: Regularization = Regularization()
+    distillation: Distillation = Distillation()
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Literal["bf16", "fp32"] = "bf16"
     execution: Execution = Execution()

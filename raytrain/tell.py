@@ -70,15 +70,20 @@ def extra_rows(plan: RunPlan) -> list[tuple[str, str, str]]:
     if (repeats := recipe.regularization.repeats) > 1:
         distinct = f"{recipe.samples_per_step} samples a batch, each {repeats} times"
         rows.append(("repeats", distinct, ""))
+    if plan.teacher is not None:
+        how = recipe.distillation
+        soft = f" at temperature {how.temperature:g}" if how.kind == "soft" else ""
+        rows.append(("teacher", f"{plan.teacher.checkpoint} ({plan.teacher.digest[:12]})", ""))
+        rows.append(("distillation", f"{how.kind}{soft}, {how.alpha:g} of the loss", ""))
     if recipe.ema_decay is not None:
         rows.append(("weight average", f"EMA, decay {recipe.ema_decay:g}, whole on every worker", ""))
-    how = recipe.execution
-    if how != Execution():
-        layout = "channels last" if how.channels_last else "channels first"
+    execution = recipe.execution
+    if execution != Execution():
+        layout = "channels last" if execution.channels_last else "channels first"
         words = [
             layout,
-            *(["activations recomputed"] if how.checkpointing else []),
-            *(["compiled"] if how.compile else []),
+            *(["activations recomputed"] if execution.checkpointing else []),
+            *(["compiled"] if execution.compile else []),
         ]
         rows.append(("computed", ", ".join(words), ""))
     return rows

@@ -31,6 +31,7 @@ from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks, use_files, use_threads
 from raytrain.runlog import RunLog, say_who
 from raytrain.state import TrainState
+from raytrain.teacher import load_teacher
 from raytrain.weights.start import starting_weights
 
 STOP_FILE = "stop"
@@ -188,6 +189,7 @@ def assemble(
         save=save_now,
         report=report,
         stop_asked=stop_file.exists,
+        teacher=load_teacher(plan.teacher, plan, shardset.classes, ranks.device) if plan.teacher else None,
     )
 
 

@@ -62,6 +62,7 @@ def trial_plan(sweep: Sweep, changes: dict[str, Any]) -> RunPlan:
         sweep.fleet,
         load_shardset(sweep.data_url),
         init=base.init,
+        teacher=base.teacher,
         engine=base.placement.engine,
         zero_stage=2 if base.placement.zero_stage == 2 else 1,
     )

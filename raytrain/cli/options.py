@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from raytrain.plan import Init, RunPlan
+    from raytrain.plan import Init, RunPlan, Teacher
 
 RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe's name; `raytrain recipes` lists them.")
@@ -40,6 +40,10 @@ InitClasses = Annotated[
         "file with a WNID per line, or a shard set.",
     ),
 ]
+TeacherUrl = Annotated[
+    str | None,
+    typer.Option("--teacher", metavar="CHECKPOINT", help="Distil from this checkpoint, or a run's newest."),
+]
 EngineName = Annotated[str, typer.Option("--engine", help="deepspeed, or torch for its plain twin.")]
 ZeroStage = Annotated[int, typer.Option("--zero", min=1, max=2, help="DeepSpeed's ZeRO stage.")]
 AutoMicroBatch = Annotated[
@@ -70,11 +74,13 @@ def make_plan(
     zero: int,
     auto_micro_batch: bool = False,
     held: "Init | None" = None,
+    teacher: str | None = None,
+    held_teacher: "Teacher | None" = None,
 ) -> "RunPlan":
     """Resolve the options to a plan; without data, for the data the recipe was made for.
 
     Loads neither torch nor Ray. `held` is the checkpoint that an earlier start of the same work began from: where
-    `init` asks for the same source, that one is meant, though the source may have gone on since.
+    `init` asks for the same source, that one is meant, though the source may have gone on since; so with the teacher.
     """
     from cluster.fleet import load_fleet
     from data_shards.shardset import load_shardset
@@ -88,11 +94,13 @@ def make_plan(
         raise UsageError(f"--engine {engine}: it is deepspeed or torch")
     wanted = change(named(recipe), parse(settings or []))
     machines = load_fleet(fleet, workers)
+    shardset = load_shardset(data) if data else assumed_data(recipe)
     return resolve(
         wanted,
         machines,
-        load_shardset(data) if data else assumed_data(recipe),
+        shardset,
         init=_init(init, init_classes, held),
+        teacher=_teacher(teacher, held_teacher, shardset.classes) if teacher else None,
         engine="deepspeed" if engine == "deepspeed" else "torch",
         zero_stage=2 if zero == 2 else 1,
         auto_micro_batch=auto_micro_batch,
@@ -120,8 +128,25 @@ def _init(source: str | None, classes: str | None, held: "Init | None") -> "Init
     return init_from(source, lambda line: typer.echo(line, err=True))
 
 
-def held_init(run: Path) -> "Init | None":
-    """The checkpoint that the run in this folder started from; None where there is no run, or it had none."""
+def _teacher(source: str, held: "Teacher | None", classes: tuple[str, ...]) -> "Teacher":
+    from raytrain.errors import UsageError
+    from raytrain.manifest import teacher_from
+    from raytrain.weights.source import is_weights_file
+
+    if is_weights_file(source):
+        raise UsageError(
+            f"--teacher {source}: a file of weights does not say of which network and classes they are; a checkpoint "
+            "of ours does. Make one with `raytrain train --init`"
+        )
+    if "://" not in source:
+        source = str(Path(source).absolute())
+    if held is not None and held.source == source:
+        return held
+    return teacher_from(source, classes, lambda line: typer.echo(line, err=True))
+
+
+def held_plan(run: Path) -> "RunPlan | None":
+    """The plan of the run in this folder, None where there is no run: what it started from, and its teacher."""
     from raytrain.runlog import PLAN, read_plan
 
-    return read_plan(run).init if (run / PLAN).exists() else None
+    return read_plan(run) if (run / PLAN).exists() else None

@@ -15,9 +15,10 @@ from raytrain.cli.options import (
     InitUrl,
     RecipeName,
     Settings,
+    TeacherUrl,
     Workers,
     ZeroStage,
-    held_init,
+    held_plan,
     make_plan,
 )
 
@@ -34,6 +35,7 @@ def train(
     settings: Settings = None,
     init: InitUrl = None,
     init_classes: InitClasses = None,
+    teacher: TeacherUrl = None,
     engine: EngineName = "deepspeed",
     zero: ZeroStage = 1,
     auto_micro_batch: AutoMicroBatch = False,
@@ -48,6 +50,7 @@ def train(
     """Train a recipe; run again with the same arguments to continue. `touch OUT/stop` stops it with a checkpoint."""
     from raytrain.tell import plan_text
 
+    held = held_plan(out) if init or teacher else None
     resolved = make_plan(
         recipe,
         data,
@@ -56,10 +59,12 @@ def train(
         settings=settings,
         init=init,
         init_classes=init_classes,
+        teacher=teacher,
         engine=engine,
         zero=zero,
         auto_micro_batch=auto_micro_batch,
-        held=held_init(out) if init else None,
+        held=held.init if held else None,
+        held_teacher=held.teacher if held else None,
     )
     print(plan_text(resolved), flush=True)
     from raytrain.session import train_and_report

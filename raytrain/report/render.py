@@ -115,6 +115,8 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         facts += _held_out(report, found)
     if report.skipped_steps:
         facts.append(("steps skipped, not finite", f"{report.skipped_steps}"))
+    if report.plan.teacher is not None:
+        facts.append(("taught by", report.plan.teacher.checkpoint))
     if report.plan.init is not None:
         facts.append(("started from", report.plan.init.checkpoint))
     return facts

@@ -420,6 +420,17 @@ def test_the_same_classes_in_another_order_are_other_classes(
     assert "6 classes" in refused(raytrain("eval", run, "--data", data), 2)
 
 
+def test_a_teacher_is_planned_or_refused(
+    raytrain: Callable[..., Said], run: Path, small_set: str, data: Path, tmp_path: Path
+) -> None:
+    said = raytrain("plan", SWIN, "--data", small_set, "--teacher", run)
+    assert (said.code, f"teacher           {run}/{key_of(3)}" in said.out) == (0, True)
+    said = refused(raytrain("plan", SWIN, "--data", data, "--teacher", run), 2)
+    assert said.startswith("the teacher knows 6 classes, and 8 of the data's 8 are not among them")
+    said = refused(raytrain("train", SWIN, "--data", data, "--out", tmp_path / "new", "--teacher", data), 2)
+    assert said.startswith(f"{data} holds no checkpoint")
+
+
 def test_layer_decay_is_shown_by_group_or_refused(raytrain: Callable[..., Said]) -> None:
     decayed = ("--set", "optimizer.layer_decay=0.5")
     said = raytrain("plan", SWIN, "--lr-table", *decayed)

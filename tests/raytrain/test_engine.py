@@ -8,8 +8,9 @@ from gloo import on_ranks
 from plans import tiny_plan
 
 from raytrain.ema import Ema
-from raytrain.engine import Engine, EngineState, TorchEngine
+from raytrain.engine import Engine, EngineState, Loss, TorchEngine
 from raytrain.execution import prepare
+from raytrain.losses import soft_cross_entropy
 from raytrain.models.build import build
 from raytrain.optim import make_optimizer
 from raytrain.plan import RunPlan
@@ -38,7 +39,9 @@ def make(plan: RunPlan) -> Engine:
     )
 
 
-def one_step(engine: Engine, plan: RunPlan, step: int, rank: int, poison: int = -1) -> bool:
+def one_step(
+    engine: Engine, plan: RunPlan, step: int, rank: int, poison: int = -1, loss: Loss = soft_cross_entropy
+) -> bool:
     micro = plan.placement.micro_batch
     share = micro * plan.placement.accumulation
     data = torch.Generator().manual_seed(step)
@@ -48,7 +51,7 @@ def one_step(engine: Engine, plan: RunPlan, step: int, rank: int, poison: int = 
         images[-1, 0, 0, 0] = float("nan")  # the last rank's only
     for part in range(plan.placement.accumulation):
         mine = slice(rank * share + part * micro, rank * share + (part + 1) * micro)
-        engine.forward_backward(images[mine], targets[mine])
+        engine.forward_backward(images[mine], targets[mine], loss)
     return engine.step(1e-2).applied
 
 
@@ -82,7 +85,14 @@ def all_cases(rank: int, world: int) -> dict[str, Any]:
         for engine in ("torch", "deepspeed"):
             plan = tiny_plan(workers=world, engine=engine, **recipe)
             results[f"{optimizer}-{engine}"] = train(rank, plan, 0, 4, None)[0][-1]
+            taught = make(plan)
+            one_step(taught, plan, 0, rank, loss=away_from_the_first_class)
+            results[f"taught-{optimizer}-{engine}"] = taught.save()
     return results
+
+
+def away_from_the_first_class(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return soft_cross_entropy(logits, targets) + logits[:, 0].float().mean()
 
 
 def reload(rank: int, world: int, state: EngineState) -> EngineState:
@@ -120,7 +130,8 @@ def test_a_saved_run_goes_on_bit_for_bit(engine: str, stage: int, results) -> No
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_deepspeed_computes_what_plain_torch_computes(optimizer: str, results) -> None:
-    assert furthest(results[f"{optimizer}-torch"], results[f"{optimizer}-deepspeed"]) < 2e-5
+    for loss in ("", "taught-"):
+        assert furthest(results[f"{loss}{optimizer}-torch"], results[f"{loss}{optimizer}-deepspeed"]) < 2e-5
 
 
 def test_state_moves_to_another_worker_count(results, tmp_path) -> None:

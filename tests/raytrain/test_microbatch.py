@@ -19,9 +19,10 @@ from cluster.fleet import presets
 from data_shards.shardset import load_shardset
 from raytrain.errors import RunError, UsageError
 from raytrain.manifest import key_of
+from raytrain.memory import micro_batches
 from raytrain.microbatch import Fits, largest, on_device, reserved, settle, try_out
 from raytrain.models.spec import SwinSpec
-from raytrain.plan import RunPlan, micro_batches, resolve
+from raytrain.plan import RunPlan, resolve
 from raytrain.ranks import Ranks
 from raytrain.runlog import EVENTS, LEDGER, METRICS, RunLog, read_rows
 from raytrain.worker import Job, work
