@@ -214,7 +214,10 @@ def _check_teacher(teacher: Teacher, recipe: Recipe) -> None:
                 f"the teacher {teacher.checkpoint} is a ViT for {teacher.image_size} px, the recipe trains at {side} "
                 f"px: --set view.image_size={teacher.image_size}, or another --teacher"
             )
-        forward_macs(teacher.model, teacher.classes, side)
+        try:
+            forward_macs(teacher.model, teacher.classes, side)
+        except UsageError as error:
+            raise UsageError(f"the teacher {teacher.checkpoint} cannot look at {side} px: {error}") from None
 
 
 def _data_facts(recipe: Recipe, shardset: ShardSet) -> DataFacts:

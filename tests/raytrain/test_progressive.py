@@ -17,6 +17,8 @@ from raytrain.errors import ResumeLater, UsageError
 from raytrain.manifest import key_of
 from raytrain.models.arithmetic import forward_macs
 from raytrain.plan import RunPlan, resolve
+from raytrain.report import build_report
+from raytrain.report.render import page
 from raytrain.runlog import JOB, METRICS, PLAN, read_rows
 from raytrain.settings import change, parse
 from raytrain.tell import plan_text
@@ -58,6 +60,7 @@ def test_each_sample_once_a_pass_and_a_resume_ends_the_same(
     rows = read_rows(straight / METRICS)
     assert [row["samples"] for row in rows] == [8 * row["step"] for row in rows]
     assert rows[-1]["epoch"] == pytest.approx(3.2)
+    assert "until 0.4, image_size 8; until 1.2, image_size 12" in page([build_report(str(straight))])
     found = audit_run(stopped, lambda *_: None)[0]
     assert found.proven
     assert [(epoch.delivered, epoch.doubled) for epoch in found.epochs] == [(120, 0), (72, 0)]
