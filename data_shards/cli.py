@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +10,9 @@ from data_shards.cli_index import index
 from data_shards.cli_options import Json, Url, Workers, print_json
 from data_shards.cli_pack import pack
 from data_shards.cli_verify import sweep, verify
+
+if TYPE_CHECKING:
+    from data_shards.mix import Mix
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Make, pack, check and look at shard sets."
@@ -72,10 +75,13 @@ def show(
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print what a shard set holds: splits, counts, classes; with --sheet also its pictures."""
-    from data_shards.shardset import load_shardset
+    """Print what a shard set holds: splits, counts, classes; with --sheet also its pictures. Or what a mix draws."""
+    from data_shards.mix import Mix, load_data
 
-    shardset = load_shardset(url)
+    shardset = load_data(url)
+    if isinstance(shardset, Mix):
+        _show_mix(shardset, url, sheet, as_json)
+        return
     chosen = shardset.split(split)
     if as_json:
         splits = {
@@ -99,3 +105,30 @@ def show(
         with space_for(sheet, 0):
             drawn.save(sheet, "PNG")
         typer.echo(f"wrote {sheet}", err=True)
+
+
+def _show_mix(mix: "Mix", url: str, sheet: Path | None, as_json: bool) -> None:
+    from data_shards.errors import DataUsageError
+
+    if sheet is not None:
+        raise DataUsageError(
+            f"{url} is a mix: --sheet draws the pictures of one set, such as {mix.first.url}"
+        )
+    if not as_json:
+        from rich.console import Console
+
+        from data_shards.show import describe_mix
+
+        Console().print(describe_mix(mix))
+        return
+    sets = [
+        {
+            "name": part.name,
+            "url": part.url,
+            "split": part.split,
+            "samples": part.chosen.samples,
+            "turns": turns,
+        }
+        for part, turns in zip(mix.training.parts, mix.turns, strict=True)
+    ]
+    print_json(name=mix.name, fingerprint=mix.fingerprint, classes=mix.classes, epoch=mix.epoch, sets=sets)

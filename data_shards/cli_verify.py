@@ -27,7 +27,27 @@ def verify(
 
     Damage is what is not as it was packed. Dirt is a picture that was packed or indexed as it is and that no decoder
     reads: only --depth pixels looks for it, and training puts up with as much. Unfinished uploads are listed.
+    Of a mix (.yaml) each set is checked, and that they share no keys.
     """
+    from data_shards.mix import is_mix, load_mix
+    from data_shards.shared_keys import check_keys
+
+    if not is_mix(url):
+        if not _verified(url, workers, depth, max_bad, as_json):
+            raise typer.Exit(1)
+        return
+    mix = load_mix(url)
+    urls = dict.fromkeys(part.url for part in mix.training.parts)
+    whole = [_verified(one, workers, depth, max_bad, as_json) for one in urls]
+    if not all(whole):
+        raise typer.Exit(1)
+    check_keys(url, mix)
+
+
+def _verified(
+    url: str, workers: int | None, depth: Literal["index", "digests", "pixels"], max_bad: float, as_json: bool
+) -> bool:
+    """Verify one set, and print what was found. Whether it is as it should be."""
     from data_shards import verify as room
     from data_shards.pool import cores
     from data_shards.progress import progress_bar
@@ -42,8 +62,7 @@ def verify(
         for line in _findings(url, verification, time.time()):
             typer.echo(line)
         typer.echo(f"{url}: {_verdict(verification)}, {seconds:.1f} s")
-    if verification.faults or verification.excess:
-        raise typer.Exit(1)
+    return not verification.faults and not verification.excess
 
 
 def _findings(url: str, verification: "Verification", now: float) -> Iterator[str]:

@@ -18,7 +18,7 @@ from data_shards.ahead import Ahead, check_room, streams_read
 from data_shards.batch import Batch, Undecodable
 from data_shards.device_decode import CodedSlots, check, decoded
 from data_shards.errors import DataUsageError
-from data_shards.mixed import MixedReader
+from data_shards.mixed import MixedReader, order_of
 from data_shards.order import Ints, Order, Rows
 from data_shards.prefetch import Source, prefetch
 from data_shards.reader import Reader, labels, read_jpeg
@@ -59,7 +59,7 @@ def train_batches(
     Close the generator to end them. DataUsageError on a batch that does not divide, DataError on damage.
     """
     _check_division(global_batch, micro_batch, world)
-    order = training.order(seed)
+    order = order_of(training, seed)
     readers = [
         Reader(part.url, part.chosen, cache, own.open_shards(own.shape.streams))
         for part, own in zip(training.parts, order.orders, strict=True)

@@ -5,37 +5,13 @@ neighbouring slots (mixup's pairs stay within a set). Each set goes through its 
 pace of its turns: it is delivered exactly once per epoch of its own.
 """
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
-from data_shards.errors import DataUsageError
 from data_shards.order import SETS, Ints, Order, philox, share_by_stream
-
-MOST_TURNS = 10_000
-"""The longest cycle: weights of four decimals. It takes 0.03 s to lay out."""
-
-
-def turns_of(weights: Sequence[Fraction]) -> tuple[int, ...]:
-    """The turns of each set in a cycle: the weights as the smallest whole numbers of the same shares.
-
-    DataUsageError where a weight is none, or where they take too many decimals.
-    """
-    for weight in weights:
-        if weight <= 0:
-            raise DataUsageError(f"a weight of {float(weight):g} draws nothing: weights are above 0")
-    unit = math.lcm(*(weight.denominator for weight in weights))
-    whole = [int(weight * unit) for weight in weights]
-    common = math.gcd(*whole)
-    turns = tuple(weight // common for weight in whole)
-    if sum(turns) > MOST_TURNS:
-        told = ", ".join(f"{float(weight):g}" for weight in weights)
-        raise DataUsageError(
-            f"the weights {told} repeat after {sum(turns):,} turns; the limit is {MOST_TURNS:,}. Round them"
-        )
-    return turns
+from data_shards.weights import turns_of
 
 
 class Turns:
@@ -134,13 +110,3 @@ class MixedOrder:
     def share(self, first: int, count: int, rank: int, world: int) -> Ints:
         """The slots that a rank takes of a global batch: see Order.share."""
         return share_by_stream(self.stream, first, count, rank, world)
-
-
-def merge_classes(lists: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[Ints]]:
-    """One class list for several, by WNID, and per list its labels in it.
-
-    The first list comes first and whole, so its labels stay as they are; then what the others have besides.
-    """
-    merged = tuple(dict.fromkeys(wnid for classes in lists for wnid in classes))
-    label = {wnid: number for number, wnid in enumerate(merged)}
-    return merged, [np.array([label[wnid] for wnid in classes], np.int64) for classes in lists]

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from data_shards.decode import UNREADABLE, UndecodableError, image_size
 from data_shards.index import Index
+from data_shards.mix import Mix
 from data_shards.order import Ints
 from data_shards.reader import read_pictures
 from data_shards.shardset import ShardSet
@@ -30,6 +31,24 @@ def describe(shardset: ShardSet, split: str) -> RenderableType:
     tools = ", ".join(f"{name} {version}" for name, version in shardset.tools.items())
     made = [f"bytes written by {tools}"] if tools else []
     return Group(_splits_table(shardset), *made, "", _histogram(shardset, split))
+
+
+def describe_mix(mix: Mix) -> RenderableType:
+    """A line per set: what is drawn from it, and what of its class list is new."""
+    title = f"{mix.name}: a mix, {len(mix.classes)} classes, fingerprint {mix.fingerprint[:16]}"
+    table = Table("set", "split", title=title, title_justify="left", box=None)
+    for column in ("images", "classes", "new", "drawn", "times an epoch"):
+        table.add_column(column, justify="right")
+    table.add_column("URL", overflow="fold")
+    known, turns = set[str](), sum(mix.turns)
+    for part, own in zip(mix.training.parts, mix.turns, strict=True):
+        samples, classes = part.chosen.samples, set(part.shardset.classes)
+        times = mix.epoch * own / turns / samples
+        counts = (f"{count:,}" for count in (samples, len(classes), len(classes - known)))
+        table.add_row(part.name, part.split, *counts, f"{own / turns:.1%}", f"{times:.3g}", part.url)
+        known |= classes
+    epoch = f"an epoch is {mix.epoch:,} images: those of {mix.first.name} once. Evaluation reads {mix.first.name} alone"
+    return Group(table, epoch)
 
 
 def _splits_table(shardset: ShardSet) -> Table:

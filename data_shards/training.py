@@ -4,14 +4,12 @@ Shards are numbered on over the sets, and labels are those of one class list. Of
 its set before it, SET/SHARD and SET/KEY: two sets may well use the same names.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
+from itertools import accumulate
 
-import numpy as np
-
-from data_shards.errors import DataUsageError
-from data_shards.mixing import MixedOrder, merge_classes
-from data_shards.order import Ints, Order
 from data_shards.shardset import ShardSet, Split, Value
 
 
@@ -36,12 +34,21 @@ class Training(Value):
     parts: tuple[Part, ...]
 
     @property
+    def split(self) -> str:
+        """The split's name; of a mix all of them, each with its set."""
+        return (
+            " + ".join(f"{part.name}/{part.split}" for part in self.parts)
+            if self.mixed
+            else self.parts[0].split
+        )
+
+    @property
     def mixed(self) -> bool:
         """Whether there are several."""
         return len(self.parts) > 1
 
     @cached_property
-    def _merged(self) -> tuple[tuple[str, ...], list[Ints]]:
+    def _merged(self) -> tuple[tuple[str, ...], list[list[int]]]:
         return merge_classes([part.shardset.classes for part in self.parts])
 
     @property
@@ -50,7 +57,7 @@ class Training(Value):
         return self._merged[0]
 
     @property
-    def labels(self) -> list[Ints]:
+    def labels(self) -> list[list[int]]:
         """`labels[i][label]` is the label here of a label of part i."""
         return self._merged[1]
 
@@ -62,29 +69,20 @@ class Training(Value):
     @cached_property
     def class_counts(self) -> tuple[int, ...]:
         """Samples of every label."""
-        counts = np.zeros(len(self.classes), np.int64)
+        counts = [0] * len(self.classes)
         for part, labels in zip(self.parts, self.labels, strict=True):
-            np.add.at(counts, labels, part.chosen.class_counts)
-        return tuple(counts.tolist())
-
-    def order(self, seed: int) -> Order | MixedOrder:
-        """The order of its samples. DataUsageError where a part has none, or the weights cannot be."""
-        for part in self.parts:
-            if part.chosen.samples == 0:
-                raise DataUsageError(f"split '{part.split}' of {part.url} has no samples to train on")
-        counts = [[shard.samples for shard in part.chosen.shards] for part in self.parts]
-        if not self.mixed:
-            return Order(counts[0], seed)
-        return MixedOrder(counts, [part.weight for part in self.parts], seed)
+            for label, images in zip(labels, part.chosen.class_counts, strict=True):
+                counts[label] += images
+        return tuple(counts)
 
     @cached_property
-    def _ends(self) -> Ints:
-        return np.cumsum([len(part.chosen.shards) for part in self.parts])
+    def _ends(self) -> list[int]:
+        return list(accumulate(len(part.chosen.shards) for part in self.parts))
 
     def place(self, shard: int) -> tuple[int, int]:
         """(part, its shard in it) of a shard numbered over all parts."""
-        number = int(np.searchsorted(self._ends, shard, side="right"))
-        return number, shard - (int(self._ends[number - 1]) if number else 0)
+        number = bisect_right(self._ends, shard)
+        return number, shard - (self._ends[number - 1] if number else 0)
 
     def prefix(self, shard: int) -> str:
         """What is told before the shard's name and its samples' keys: SET/, or nothing of a set alone."""
@@ -100,3 +98,13 @@ def alone(url: str, shardset: ShardSet, split: str) -> Training:
     """A split of one set. DataError where the set has none of that name."""
     shardset.split(split)
     return Training(parts=(Part(name=shardset.name, url=url, shardset=shardset, split=split),))
+
+
+def merge_classes(lists: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[list[int]]]:
+    """One class list for several, by WNID, and per list its labels in it.
+
+    The first list comes first and whole, so its labels stay as they are; then what the others have besides.
+    """
+    merged = tuple(dict.fromkeys(wnid for classes in lists for wnid in classes))
+    label = {wnid: number for number, wnid in enumerate(merged)}
+    return merged, [[label[wnid] for wnid in classes] for classes in lists]

@@ -22,6 +22,7 @@ from data_shards.keys import Keys, duplicates, hash_keys
 from data_shards.reader import read_key
 from data_shards.shard_writer import Quarantined
 from data_shards.shardset import MANIFEST, Adoption, Shard, ShardSet, Split, Value, load_shardset
+from data_shards.shared_keys import write_keys
 from data_shards.store import DeniedError, NotFoundError, Store, Unfinished, open_store
 from data_shards.store.stream import Stream
 from data_shards.tarcheck import FOREIGN_INDEX, first_difference, inspect_adopted, inspect_tar, rebuild_index
@@ -79,14 +80,16 @@ def verify(
 ) -> Verification:
     """Look at the set at `url` and write verify.json; `on_shard(shards, of)` is told of each shard.
 
-    Each thread holds one shard in memory (of an adopted set 8 MiB). DataError where there is no set at all. Of
-    pictures that no decoder reads `max_bad` are put up with (budget.py).
+    A set whose tars were read, and are whole, gets the hashes of its keys beside it too (shared_keys.py). Each thread
+    holds one shard in memory (of an adopted set 8 MiB). DataError where there is no set at all. Of pictures that no
+    decoder reads `max_bad` are put up with (budget.py).
     """
     check_share(max_bad)
     shardset, store = load_shardset(url), open_store(url)
     total = sum(len(split.shards) for split in shardset.splits.values())
     faults = list(_strangers(shardset, store))
     undecodable: list[Quarantined] = []
+    keys = [np.zeros(0, np.uint64)]
     with ThreadPoolExecutor(threads) as pool:
         for name, split in shardset.splits.items():
             readings = []
@@ -94,6 +97,7 @@ def verify(
                 on_shard(1, total)
                 readings.append(reading)
                 faults += reading.faults
+                keys.append(reading.keys)
             for found in pool.map(lambda shard: list(_check_segments(store, shard, depth)), split.shards):
                 faults += found
             faults += _check_split(name, split, readings, len(shardset.classes))
@@ -110,6 +114,8 @@ def verify(
         excess=tuple(_excess(shardset, undecodable, max_bad)),
         unfinished=_unfinished(store),
     )
+    if depth != "index" and not faults:
+        write_keys(store, shardset, np.concatenate(keys))
     store.write(VERIFICATION, verification.model_dump_json(indent=1).encode())
     return verification
 

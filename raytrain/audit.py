@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from data_shards.audit import Audit, Claim, Finding, audit
 from data_shards.ledger import Row
-from data_shards.order import Order
+from data_shards.mix import load_data, to_train
+from data_shards.mixed import order_of
 from data_shards.reader import read_key
-from data_shards.shardset import Split, load_shardset
 from data_shards.store import open_store
+from data_shards.training import Training
 from raytrain.errors import RunError
 from raytrain.manifest import MANIFEST, Manifest, complete_steps, key_of, read_verified, verify
 from raytrain.plan import RunPlan
@@ -22,24 +23,25 @@ from raytrain.runlog import JOB, LEDGER, read_file, read_plan
 from raytrain.state import TrainState
 
 
-def audit_run(run: Path, on_row: Callable[[int, int], None]) -> tuple[Audit, Split]:
-    """What the run's ledger proves, and the split it is about; `on_row(rows, of)` is told of each row.
+def audit_run(run: Path, on_row: Callable[[int, int], None]) -> tuple[Audit, Training]:
+    """What the run's ledger proves, and the samples it is about; `on_row(rows, of)` is told of each row.
 
     Raises RunError where there is no run or no ledger, a row is no row, or the data is another set by now.
     """
     plan, url = read_plan(run), json.loads(read_file(run, JOB))["data_url"]
-    shardset = load_shardset(url)
-    if shardset.fingerprint != plan.data.fingerprint:
+    data = load_data(url)
+    if data.fingerprint != plan.data.fingerprint:
         raise RunError(
-            f"the data at {url} is another set now: fingerprint {shardset.fingerprint[:12]}, the run's was "
+            f"the data at {url} is another set now: fingerprint {data.fingerprint[:12]}, the run's was "
             f"{plan.data.fingerprint[:12]}: nothing can be proven with it"
         )
-    split = shardset.split(plan.recipe.train_split)
-    order = Order([shard.samples for shard in split.shards], plan.recipe.seed)
+    training = to_train(url, data, plan.recipe.train_split)
     rows = read_ledger(run, plan)
-    found = audit(rows, order, _claims(run, max((row.step for row in rows), default=0)), on_row)
-    named = tuple(_with_keys(finding, url, split) for finding in found.findings)
-    return found.model_copy(update={"findings": named}), split
+    claims = _claims(run, max((row.step for row in rows), default=0))
+    names = [part.name if training.mixed else "" for part in training.parts]
+    found = audit(rows, order_of(training, plan.recipe.seed), claims, on_row, names)
+    named = tuple(_with_keys(finding, training) for finding in found.findings)
+    return found.model_copy(update={"findings": named}), training
 
 
 def read_ledger(run: Path, plan: RunPlan) -> list[Row]:
@@ -87,27 +89,34 @@ def _claims(run: Path, last: int) -> Iterator[Claim]:
         yield Claim(step, state.samples_seen, state.delivered)
 
 
-def _with_keys(finding: Finding, url: str, split: Split) -> Finding:
+def _with_keys(finding: Finding, training: Training) -> Finding:
     named = tuple(
-        sample.model_copy(update={"key": read_key(url, split, sample.shard, sample.row)})
+        sample.model_copy(update={"key": _key(training, sample.shard, sample.row)})
         for sample in finding.named
     )
     return finding.model_copy(update={"named": named})
 
 
-def audit_text(found: Audit, split: Split) -> str:
-    """The audit for people: a line per epoch, then what is wrong."""
+def _key(training: Training, shard: int, row: int) -> str:
+    number, own = training.place(shard)
+    part = training.parts[number]
+    return training.prefix(shard) + read_key(part.url, part.chosen, own, row)
+
+
+def audit_text(found: Audit, training: Training) -> str:
+    """The audit for people: a line per epoch, of a mix per set and epoch of its own, then what is wrong."""
     workers = ", then ".join(map(str, found.workers)) or "none"
     lines = [f"{found.samples:,} samples, {len(found.epochs)} epochs begun; workers: {workers}"]
     columns = ("epoch", "index", "delivered", "quarantined", "missing", "doubled", "unproven")
     lines.append("".join(f"{column:>13}" for column in columns))
     for epoch in found.epochs:
         numbers = "".join(f"{getattr(epoch, column):>13,}" for column in columns)
-        lines.append(numbers + ("  not finished: judged so far as it went" if epoch.partial else ""))
+        of = f"  of {epoch.set}" if epoch.set else ""
+        lines.append(numbers + of + ("  not finished: judged so far as it went" if epoch.partial else ""))
     for finding in found.findings:
         lines.append(f"{finding.kind}: {finding.samples:,} samples: {finding.why}")
         lines += [
-            f"    epoch {sample.epoch}, slot {sample.slot}: {split.shards[sample.shard].name} row {sample.row}, "
+            f"    epoch {sample.epoch}, slot {sample.slot}: {training.shard_name(sample.shard)} row {sample.row}, "
             f"key {sample.key}"
             for sample in finding.named
         ]

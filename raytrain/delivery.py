@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from data_shards.budget import excess
 from data_shards.ledger import Row, Witness, added
 from data_shards.loader import Batch, Undecodable
-from data_shards.shardset import ShardSet
+from data_shards.training import Training
 from raytrain.errors import RunError
 from raytrain.ranks import Ranks
 from raytrain.runlog import QUARANTINE, RunLog
@@ -26,8 +26,7 @@ class Delivery:
 
     ranks: Ranks
     log: RunLog
-    shardset: ShardSet
-    split: str
+    training: Training
     max_bad: float
     known: dict[tuple[str, int], str]
     witness: Witness = field(default_factory=Witness)
@@ -64,21 +63,20 @@ class Delivery:
             raise RunError(problem)
 
     def _note(self, step: int, bad: Undecodable) -> None:
-        shard = self.shardset.split(self.split).shards[bad.shard].name
-        wnid = self.shardset.classes[bad.label]
+        shard, wnid = self.training.shard_name(bad.shard), self.training.classes[bad.label]
+        number, _ = self.training.place(bad.shard)
         if (shard, bad.row) in self.known:
             return
         self.known[shard, bad.row] = wnid
         self.log.quarantine(
-            step=step, slot=bad.slot, split=self.split, shard=shard, row=bad.row,
+            step=step, slot=bad.slot, split=self.training.parts[number].split, shard=shard, row=bad.row,
             key=bad.key, wnid=wnid, reason=bad.reason,
         )  # fmt: skip
 
     def _over(self) -> str | None:
         """What to say where there are more bad images than the budget allows."""
-        split = self.shardset.split(self.split)
-        images = dict(zip(self.shardset.classes, split.class_counts, strict=True))
-        over = excess(self.split, self.known.values(), images, self.max_bad)
+        images = dict(zip(self.training.classes, self.training.class_counts, strict=True))
+        over = excess(self.training.split, self.known.values(), images, self.max_bad)
         if over is None:
             return None
         return (

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from data_shards.loader import eval_batches
-from data_shards.shardset import load_shardset
+from data_shards.mix import held_out, load_data
 from raytrain.checkpoint import load_ema, load_model
 from raytrain.errors import UsageError
 from raytrain.evaluate import evaluate
@@ -22,16 +22,18 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Evaluate the checkpoint at `url` (or the newest of a run), or the average of its weights, on a split of `data`.
 
-    Raises UsageError where the label spaces differ: a prediction would be counted against another class.
+    Of a mix, its first set's. Raises UsageError where the label spaces differ: a prediction would be counted
+    against another class.
     """
-    checkpoint, shardset = locate(url, say), load_shardset(data)
+    checkpoint, there = locate(url, say), load_data(data)
+    held_url, shardset = held_out(data, there)
     card = checkpoint.card
     if shardset.split(split).samples == 0:
         raise UsageError(f"split '{split}' of {data} is empty: there is nothing to evaluate")
-    if card.classes != shardset.classes:
-        common = len(set(card.classes) & set(shardset.classes))
+    if card.classes != there.classes:
+        common = len(set(card.classes) & set(there.classes))
         raise UsageError(
-            f"{url} predicts {len(card.classes)} classes, {data} has {len(shardset.classes)}, {common} in common: "
+            f"{url} predicts {len(card.classes)} classes, {data} has {len(there.classes)}, {common} in common: "
             "a head and its data must have the same class list. Fine-tune with `raytrain train --init` first"
         )
     say(f"checkpoint: {checkpoint.url}, step {checkpoint.manifest.step}")
@@ -47,12 +49,12 @@ def evaluate_checkpoint(
         found = evaluate(
             module,
             eval_batches(
-                url=data, shardset=shardset, split=split, view=view, batch_size=BATCH, rank=0, world=1
+                url=held_url, shardset=shardset, split=split, view=view, batch_size=BATCH, rank=0, world=1
             ),
             ranks=ranks,
             split=split,
             samples=shardset.split(split).samples,
-            classes=len(shardset.classes),
+            classes=len(there.classes),
             bf16=card.recipe.precision == "bf16",
         )
     assert found is not None, "the only rank is the first"

@@ -16,7 +16,12 @@ def plan_text(plan: RunPlan) -> str:
             "estimates.parameters",
         ),
         ("compute", f"{estimates.forward_gmacs:.4g} GMAC/image", "estimates.forward_gmacs"),
-        ("images", f"{plan.data.train_samples} train, {plan.data.eval_samples} held out", ""),
+        (
+            "images",
+            f"{plan.data.train_samples} train, {plan.data.eval_samples} held out",
+            "data.train_samples",
+        ),
+        *(("", line, "") for line in mix_lines(plan)),
         ("classes", f"{plan.data.classes}, data {plan.data.name} {plan.data.fingerprint[:12]}", ""),
         ("image size", f"{recipe.view.image_size} px", ""),
         (
@@ -87,6 +92,16 @@ def extra_rows(plan: RunPlan) -> list[tuple[str, str, str]]:
         ]
         rows.append(("computed", ", ".join(words), ""))
     return rows
+
+
+def mix_lines(plan: RunPlan) -> list[str]:
+    """Of a mix a line per set: its share of the turns, and how often its images come in an epoch of the mix."""
+    turns = sum(part.turns for part in plan.data.sets)
+    return [
+        f"{part.name}/{part.split}: {part.turns / turns:.1%} of the images drawn; its {part.samples} come "
+        f"{plan.data.train_samples * part.turns / turns / part.samples:.3g} x an epoch"
+        for part in plan.data.sets
+    ]
 
 
 def optimizer_text(recipe: Recipe) -> str:

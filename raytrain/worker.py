@@ -11,9 +11,9 @@ from torch import nn
 
 from data_shards.budget import MAX_BAD
 from data_shards.loader import eval_batches, train_batches
-from data_shards.shardset import ShardSet, Value, load_shardset
+from data_shards.mix import Data, held_out, load_data, to_train
+from data_shards.shardset import Value
 from data_shards.store import open_store
-from data_shards.training import alone
 from raytrain import checkpoint
 from raytrain.delivery import Delivery, known_bad
 from raytrain.ema import Ema
@@ -69,28 +69,28 @@ def work(
     use_threads(plan.placement.cpus_per_worker)
     use_files()
     say_who(run, ranks.rank)
-    shardset = load_shardset(job.data_url)
-    if shardset.fingerprint != plan.data.fingerprint:
+    data = load_data(job.data_url)
+    if data.fingerprint != plan.data.fingerprint:
         raise RunError(
-            f"the data at {job.data_url} changed under the run: fingerprint {shardset.fingerprint[:12]}, "
+            f"the data at {job.data_url} changed under the run: fingerprint {data.fingerprint[:12]}, "
             f"the plan was made for {plan.data.fingerprint[:12]}"
         )
     log = RunLog(run if ranks.first else None)
     job = job.model_copy(update={"plan": settle(plan, ranks, log, trial)})
-    engine, state = start(job, shardset, ranks, log)
+    engine, state = start(job, data, ranks, log)
     log.start(state.step)
     try:
-        train(assemble(job, shardset, ranks, log, engine, state, report))
+        train(assemble(job, data, ranks, log, engine, state, report))
     finally:
         log.close()
 
 
-def start(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog) -> tuple[Engine, TrainState]:
+def start(job: Job, data: Data, ranks: Ranks, log: RunLog) -> tuple[Engine, TrainState]:
     """An engine and its state: from the checkpoint to resume, the one to fine-tune, or from scratch."""
     plan = job.plan
     module = build(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size, seed=plan.recipe.seed)
     if plan.init is not None and job.resume is None:
-        weights, lines = starting_weights(plan.init, plan.recipe.model, module, shardset.classes)
+        weights, lines = starting_weights(plan.init, plan.recipe.model, module, data.classes)
         module.load_state_dict(weights)
         log.transfer(lines)
     module.to(ranks.device)
@@ -122,7 +122,7 @@ def start(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog) -> tuple[Engi
 
 def assemble(
     job: Job,
-    shardset: ShardSet,
+    data: Data,
     ranks: Ranks,
     log: RunLog,
     engine: Engine,
@@ -132,12 +132,14 @@ def assemble(
     """Hand the loop its parts."""
     plan, recipe = job.plan, job.plan.recipe
     stop_file = Path(job.run) / STOP_FILE
+    training = to_train(job.data_url, data, recipe.train_split)
+    held_url, held = held_out(job.data_url, data)
 
     def evaluate_now(module: nn.Module) -> Evaluation | None:
         average_buffers(module)  # all ranks must evaluate one network
         batches = eval_batches(
-            url=job.data_url,
-            shardset=shardset,
+            url=held_url,
+            shardset=held,
             split=recipe.eval_split,
             view=recipe.view,
             batch_size=4 * plan.placement.micro_batch,  # no activations are kept here
@@ -156,14 +158,14 @@ def assemble(
         )
 
     def save_now() -> None:
-        save(job, shardset, ranks, log, engine, state)
+        save(job, data, ranks, log, engine, state)
 
     return Run(
         plan=plan,
         state=state,
         engine=engine,
         batches=train_batches(
-            training=alone(job.data_url, shardset, recipe.train_split),
+            training=training,
             view=recipe.view,
             seed=recipe.seed,
             global_batch=recipe.samples_per_step,
@@ -178,8 +180,7 @@ def assemble(
         delivery=Delivery(
             ranks=ranks,
             log=log,
-            shardset=shardset,
-            split=recipe.train_split,
+            training=training,
             max_bad=job.max_bad,
             known=known_bad(log),
         ),
@@ -189,11 +190,11 @@ def assemble(
         save=save_now,
         report=report,
         stop_asked=stop_file.exists,
-        teacher=load_teacher(plan.teacher, plan, shardset.classes, ranks.device) if plan.teacher else None,
+        teacher=load_teacher(plan.teacher, plan, data.classes, ranks.device) if plan.teacher else None,
     )
 
 
-def save(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog, engine: Engine, state: TrainState) -> None:
+def save(job: Job, data: Data, ranks: Ranks, log: RunLog, engine: Engine, state: TrainState) -> None:
     """Gather on all ranks, write on the first. Every rank learns whether it was written."""
     began = time.monotonic()
     tensors = engine.save()
@@ -201,7 +202,7 @@ def save(job: Job, shardset: ShardSet, ranks: Ranks, log: RunLog, engine: Engine
     if ranks.first:
         store = open_store(job.run)
         try:
-            checkpoint.save(store, job.plan, shardset.classes, state, tensors, ranks.world)
+            checkpoint.save(store, job.plan, data.classes, state, tensors, ranks.world)
             checkpoint.prune(store, keep=KEEP_CHECKPOINTS, best=state.best_step)
         except Exception as error:  # noqa: BLE001 -- re-raised on every rank, or the others would wait for ever
             problem = error

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from cluster.errors import ClusterError
 from cluster.fleet import Fleet
 from data_shards.errors import DataError
-from data_shards.shardset import Value, load_shardset
+from data_shards.mix import load_data
+from data_shards.shardset import Value
 from data_shards.store import open_store
 from raytrain.errors import ResumeLater, RunError
 from raytrain.plan import RunPlan, resolve
@@ -60,7 +61,7 @@ def trial_plan(sweep: Sweep, changes: dict[str, Any]) -> RunPlan:
     return resolve(
         change(base.recipe, changes),
         sweep.fleet,
-        load_shardset(sweep.data_url),
+        load_data(sweep.data_url),
         init=base.init,
         teacher=base.teacher,
         engine=base.placement.engine,

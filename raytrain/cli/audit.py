@@ -19,7 +19,7 @@ def audit(
     from raytrain.audit import audit_run, audit_text
 
     with progress_bar("auditing rows") as advance:
-        found, split = audit_run(run.absolute(), advance)
-    print(found.model_dump_json(indent=1) if as_json else audit_text(found, split))
+        found, training = audit_run(run.absolute(), advance)
+    print(found.model_dump_json(indent=1) if as_json else audit_text(found, training))
     if not found.proven:
         raise typer.Exit(1)

@@ -12,7 +12,10 @@ RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe's name; `raytrain recipes` lists them.")
 ]
 DataUrl = Annotated[
-    str, typer.Option("--data", metavar="URL", help="A packed shard set: a folder or s3://bucket/prefix.")
+    str,
+    typer.Option(
+        "--data", metavar="URL", help="A shard set, a folder or s3://bucket/prefix, or a mix of some (.yaml)."
+    ),
 ]
 FleetName = Annotated[str, typer.Option("--fleet", help="A fleet preset or a .yaml file.")]
 Workers = Annotated[
@@ -83,7 +86,7 @@ def make_plan(
     `init` asks for the same source, that one is meant, though the source may have gone on since; so with the teacher.
     """
     from cluster.fleet import load_fleet
-    from data_shards.shardset import load_shardset
+    from data_shards.mix import Mix, load_data
     from raytrain.errors import UsageError
     from raytrain.plan import resolve
     from raytrain.recipes import recipe as named
@@ -94,13 +97,17 @@ def make_plan(
         raise UsageError(f"--engine {engine}: it is deepspeed or torch")
     wanted = change(named(recipe), parse(settings or []))
     machines = load_fleet(fleet, workers)
-    shardset = load_shardset(data) if data else assumed_data(recipe)
+    there = load_data(data) if data else assumed_data(recipe)
+    if data and isinstance(there, Mix):
+        from data_shards.shared_keys import check_keys  # numpy, which other plans do without
+
+        check_keys(data, there)
     return resolve(
         wanted,
         machines,
-        shardset,
+        there,
         init=_init(init, init_classes, held),
-        teacher=_teacher(teacher, held_teacher, shardset.classes) if teacher else None,
+        teacher=_teacher(teacher, held_teacher, there.classes) if teacher else None,
         engine="deepspeed" if engine == "deepspeed" else "torch",
         zero_stage=2 if zero == 2 else 1,
         auto_micro_batch=auto_micro_batch,

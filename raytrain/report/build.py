@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from data_shards.errors import DataError
-from data_shards.shardset import Value, load_shardset
+from data_shards.mix import load_data
+from data_shards.shardset import Value
 from raytrain.evaluation import Evaluation
 from raytrain.plan import RunPlan
 from raytrain.runlog import (
@@ -231,14 +232,14 @@ def _classes(url: str, plan: RunPlan, evaluation: Evaluation | None) -> tuple[di
     if evaluation is None:
         return {}, None
     try:
-        shardset = load_shardset(url)
+        data = load_data(url)
     except DataError as error:
         return {}, str(error)
-    if shardset.fingerprint != plan.data.fingerprint:
+    if data.fingerprint != plan.data.fingerprint:
         return {}, (
-            f"the data at {url} is another set now: fingerprint {shardset.fingerprint[:12]}, "
+            f"the data at {url} is another set now: fingerprint {data.fingerprint[:12]}, "
             f"the run's was {plan.data.fingerprint[:12]}"
         )
     named = {label for pair in evaluation.confusions for label in (pair.label, pair.predicted)}
     named |= {label for mistake in evaluation.mistakes for label in (mistake.label, mistake.predicted)}
-    return {label: shardset.classes[label] for label in sorted(named)}, None
+    return {label: data.classes[label] for label in sorted(named)}, None

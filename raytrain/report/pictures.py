@@ -7,8 +7,9 @@ from PIL import Image, ImageOps
 
 from data_shards.decode import UNREADABLE, UndecodableError, image_size
 from data_shards.errors import DataError
+from data_shards.mix import held_out, load_data
 from data_shards.reader import read_jpeg
-from data_shards.shardset import ShardSet, Value, load_shardset
+from data_shards.shardset import ShardSet, Value
 from raytrain.evaluation import Mistake
 from raytrain.report.build import Report
 
@@ -28,9 +29,9 @@ def pictures(report: Report) -> list[Picture]:
     """The most confident mistakes. Empty where there are none, or where the data could not be asked."""
     if report.evaluation is None or report.data_problem is not None:
         return []
-    shardset = load_shardset(report.data_url)
+    url, shardset = held_out(report.data_url, load_data(report.data_url))
     worst = report.evaluation.mistakes[:MOST_PICTURES]
-    return [_picture(report.data_url, shardset, report.evaluation.split, mistake) for mistake in worst]
+    return [_picture(url, shardset, report.evaluation.split, mistake) for mistake in worst]
 
 
 def _picture(url: str, shardset: ShardSet, split: str, mistake: Mistake) -> Picture:

@@ -50,11 +50,12 @@ class Run:
         ]
         witness.saw(slots, places, bad)
 
-    def audited(self, order=ORDER, claims=None):
+    def audited(self, order=ORDER, claims=None, sets=("",)):
         """Through JSON, as a file would carry it."""
         rows = [Row.model_validate_json(row.model_dump_json()) for row in self.rows]
         told = []
-        found = audit(rows, order, self.claims if claims is None else claims, lambda *step: told.append(step))
+        claims = self.claims if claims is None else claims
+        found = audit(rows, order, claims, lambda *step: told.append(step), sets)
         assert told == [(1, len(rows))] * len(rows)
         return found
 

@@ -24,6 +24,7 @@ from data_shards.budget import MAX_BAD
 from data_shards.loader import Undecodable
 from data_shards.shardset import load_shardset
 from data_shards.store import open_store
+from data_shards.training import alone
 from raytrain import checkpoint
 from raytrain.audit import audit_run
 from raytrain.console import main
@@ -256,7 +257,7 @@ def test_the_split_and_each_class_have_a_limit(labels: list[int], said: str | No
     """600 classes of 100 images, each image met in two epochs: distinct ones count."""
     shardset, log = paper_shardset(train=60_000, classes=600), RunLog(tmp_path)
     delivery = Delivery(
-        ranks=HERE, log=log, shardset=shardset, split="train", max_bad=MAX_BAD, known=known_bad(log)
+        ranks=HERE, log=log, training=alone("", shardset, "train"), max_bad=MAX_BAD, known=known_bad(log)
     )
     for epoch in (0, 1):
         for row, label in enumerate(labels):
