@@ -12,6 +12,7 @@ from typer.main import get_command
 COMMANDS = {
     "data": ("data_shards.cli", "Make, pack, check and look at shard sets; audit what they delivered."),
     "recipes": ("raytrain.cli.recipes", "List every recipe with its source."),
+    "models": ("raytrain.cli.models", "Hold the papers' tables of models against our own count."),
     "plan": ("raytrain.cli.plan", "Derive every number before anything starts."),
     "train": ("raytrain.cli.train", "Train, continue or fine-tune a recipe."),
     "eval": ("raytrain.cli.evaluate", "Evaluate a checkpoint on a split."),

@@ -27,6 +27,29 @@ def named(name: str) -> Spec:
     return specs[name]
 
 
+def native_size(name: str) -> int:
+    """The image size that a named network is counted at: its table's, or what its recipes use. Pixels."""
+    if "smoke" in name:
+        return 32
+    if name == "bit_r152x4":
+        return 480
+    return 384 if name.endswith(("_384", "_384_gap", "bit_r101x3")) else 224
+
+
+def counted_as(name: str) -> str | None:
+    """The network that the papers count in this one's place, if another; see `_v1` and `_gap` above."""
+    specs = named_specs()
+    spec = specs[name]
+    changes = {"resnet": {"stride_in_1x1": True}, "vit": {"class_token": False}}.get(spec.family)
+    if changes is None:
+        return None
+    base, suffix = next(
+        ((name.removesuffix(end), end) for end in ("_se", "_cbam") if name.endswith(end)), (name, "")
+    )
+    other = f"{name}_gap" if spec.family == "vit" else f"{base}_v1{suffix}"
+    return other if specs.get(other) == spec.model_copy(update=changes) else None
+
+
 def _smoke() -> dict[str, Spec]:
     resnext = ResNetSpec(depths=(1, 1, 1), stem_width=32, groups=8, width_per_group=8, reduction=8)
     return {

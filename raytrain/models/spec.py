@@ -56,9 +56,9 @@ class ResNetSpec(Value):
     the stride where the papers' FLOPs have it ("V1"); the default is where released weights have it ("V1.5").
 
     Attention. `se` weighs channels by their mean. The rest is CBAM and the arrangements of its two gates that the
-    paper compares: `cbam` is channel, then spatial. All gates but SE's obey the options below; each default is
-    what the authors' code does (Jongchan/attention-module MODELS/cbam.py at 459efad), because the published
-    parameter counts and weights need it:
+    paper compares: `cbam` is channel, then spatial. Each default is what the authors' code does
+    (Jongchan/attention-module MODELS/cbam.py at 459efad), because the published parameter counts and weights need
+    it. SE's gate obeys `reduction` and `mlp_bias` alone, the others all:
 
     - `mlp_bias`: the channel gate's MLP has biases. 28.09 M of ResNet50 + SE need them, the formula shows none.
     - `channel_pools`: what the MLP is run on and summed over; both is the paper's choice (its Table 1).
@@ -152,6 +152,10 @@ class RegNetSpec(Value):
         odd = [width for width in self.widths if width % self.group_width]
         if odd:
             raise ValueError(f"width {odd[0]} is not a multiple of group_width {self.group_width}")
+        if not self.squeezed(self.stem_width):
+            raise ValueError(
+                f"se_ratio {self.se_ratio:g} leaves the first gate (stem_width {self.stem_width}) no channels"
+            )
         return self
 
     def squeezed(self, channels: int) -> int:

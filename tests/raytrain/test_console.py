@@ -86,7 +86,7 @@ def test_help_lists_every_command_with_its_line(raytrain: Callable[..., Said]) -
     assert said.code == 0
     for name, (_, line) in COMMANDS.items():
         assert re.search(rf"\b{name} +{re.escape(line)}", said.out), name
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 11
     assert "75 stopped and can be continued" in said.out
     assert "completion" not in said.out
 

@@ -9,7 +9,7 @@ from torchvision.ops import StochasticDepth
 from raytrain.errors import UsageError
 from raytrain.models.build import build
 from raytrain.models.named import named_specs
-from raytrain.models.spec import ResNetSpec, SwinSpec
+from raytrain.models.spec import RegNetSpec, ResNetSpec, SwinSpec
 
 SMOKE = {name: spec for name, spec in named_specs().items() if "smoke" in name}
 TORCHVISION = {
@@ -120,6 +120,10 @@ def test_a_size_that_windows_do_not_tile_is_refused_before_anything_is_built():
         (lambda: SwinSpec(depths=(1,)), "at least 2"),
         (lambda: ResNetSpec(block="basic", groups=32), "use block='bottleneck'"),
         (lambda: ResNetSpec(stem_width=8, width_per_group=4), "width_per_group 4 leaves stage 1"),
+        (
+            lambda: RegNetSpec(depths=(1,), widths=(32,), group_width=32, se_ratio=0.01),
+            "se_ratio 0.01 leaves the first gate",
+        ),
     ],
 )
 def test_impossible_specs_are_refused(make, message):
