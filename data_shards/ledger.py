@@ -9,6 +9,7 @@ wrong by accident (the chance to miss is 2**-64); it is no signature.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -129,18 +130,34 @@ class Witness:
 
 def _folded(runs: list[Run]) -> Iterator[Ranges]:
     """Runs that repeat at a constant distance, told once: as many as one repetition covers, the shortest of them."""
-    table, at = np.array(runs, np.int64).reshape(-1, 4), 0
-    while at < len(table):
+    shapes, gaps = [run[1:] for run in runs], [after[0] - run[0] for run, after in pairwise(runs)]
+    at = 0
+    while at < len(runs):
         best, repeats = 1, 1
-        for size in range(1, min(LONGEST, (len(table) - at) // 2) + 1):
-            steps = table[at + size :] - table[at:-size]
-            same = (steps == [steps[0, 0], 0, 0, 0]).all(1)
-            found = (len(same) if same.all() else int(same.argmin())) // size + 1
-            if steps[0, 0] > 0 and found > 1 and size * found > best * repeats:
+        for size in range(1, min(LONGEST, (len(runs) - at) // 2) + 1):
+            found = _repeats(shapes, gaps, at, size)
+            if found > 1 and size * found > best * repeats:
                 best, repeats = size, found
         period = runs[at + best][0] - runs[at][0] if repeats > 1 else 0
         yield from ((*run, period, repeats) for run in runs[at : at + best])
         at += best * repeats
+
+
+def _repeats(shapes: list[tuple[int, int, int]], gaps: list[int], at: int, size: int) -> int:
+    """How often the `size` runs from `at` come one behind the other, at one distance that is above 0.
+
+    Lists are compared, not arrays: nearly all differ at once, and a mix's slots are thousands of runs per row.
+    """
+    if shapes[at + size] != shapes[at] or (period := sum(gaps[at : at + size])) <= 0:
+        return 1
+    count, end = 1, at + size
+    while (
+        shapes[end : end + size] == shapes[at : at + size]
+        and gaps[end : end + size - 1] == gaps[at : at + size - 1]
+        and sum(gaps[end - size : end]) == period
+    ):
+        count, end = count + 1, end + size
+    return count
 
 
 def expand(entries: Sequence[Ranges]) -> tuple[Ints, Ints]:
