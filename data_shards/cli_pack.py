@@ -122,7 +122,7 @@ def pack(
     began = time.monotonic()
     with progress_bars("listing archives", "packing") as (listed, packed):
         result = room.pack(inputs, out, options, workers, max_bad, packed, listed, address)
-    aborted, _ = rest.sweep(open_store(out), rest.SAFE, time.time(), rest.PLACES)
+    aborted, _ = rest.sweep(open_store(out), rest.SAFE, time.time())
     _tell(out, result, time.monotonic() - began, as_json, len(aborted))
     if scratch is not None and not as_json:
         typer.echo(f"{scratch} is no longer needed")

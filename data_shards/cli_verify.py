@@ -103,16 +103,23 @@ def sweep(
     older_than: Annotated[
         float,
         typer.Option(
-            min=0,
             help="Hours since they were begun. Less than 24 only where nothing is being packed there now.",
         ),
     ] = 24.0,
     as_json: Json = False,
 ) -> None:
-    """Abort the uploads under URL that killed writers left unfinished, and list younger ones. Objects stay."""
+    """Abort the uploads of a set's own files at URL that killed writers left unfinished, and list younger ones.
+
+    Objects stay, and so does whatever else is under way below URL.
+    """
     from data_shards import sweep as room
+    from data_shards.errors import DataUsageError
     from data_shards.store import open_store
 
+    if not older_than > 0:
+        raise DataUsageError(
+            f"--older-than {older_than:g}: it is hours, more than 0, or what is being written now would be aborted"
+        )
     now = time.time()
     aborted, left = room.sweep(open_store(url), older_than * room.HOUR, now)
     if as_json:

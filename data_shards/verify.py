@@ -25,6 +25,7 @@ from data_shards.shardset import MANIFEST, Adoption, Shard, ShardSet, Split, Val
 from data_shards.shared_keys import write_keys
 from data_shards.store import DeniedError, NotFoundError, Store, Unfinished, open_store
 from data_shards.store.stream import Stream
+from data_shards.sweep import unfinished
 from data_shards.tarcheck import FOREIGN_INDEX, first_difference, inspect_adopted, inspect_tar, rebuild_index
 from data_shards.tarindex import Rules
 from data_shards.tarsplits import list_tars
@@ -122,7 +123,7 @@ def verify(
 
 def _unfinished(store: Store) -> tuple[Unfinished, ...] | None:
     try:
-        return store.unfinished("")
+        return unfinished(store)
     except DeniedError:
         return None
 

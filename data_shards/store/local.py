@@ -103,8 +103,12 @@ class LocalStore:
         self._path(write.key).with_name(write.token).unlink(missing_ok=True)
 
     def _files(self, prefix: str) -> Iterator[Path]:
-        """All files in the folder that keys with this prefix lie in, and below."""
-        for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
+        """All files in the folder that keys with this prefix lie in, and in those below that begin with the rest."""
+        above, _, beginning = prefix.rpartition("/")
+        top = self.root / above
+        for folder, folders, names in os.walk(top):
+            if folder == str(top):
+                folders[:] = [name for name in folders if name.startswith(beginning)]
             yield from (Path(folder) / name for name in names)
 
     def _path(self, key: str) -> Path:

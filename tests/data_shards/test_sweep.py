@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from data_shards.cli import app
+from data_shards.errors import DataUsageError
 from data_shards.store import DeniedError, Store, open_store
 from data_shards.store.local import _open_draft
-from data_shards.sweep import HOUR, PLACES, SAFE, sweep
+from data_shards.sweep import HOUR, OURS, PLACES, SAFE, sweep
 from data_shards.verify import Verification, verify
 
 
@@ -53,12 +54,11 @@ def test_verify_lists_uploads_and_does_not_fail(remote: str, s3_endpoint: str) -
     assert (
         f"unfinished: {remote}/shards/train-00000.tar, begun {hours:,.1f} h ago, 1,234 bytes so far" in said
     )
-    assert f"unfinished: {remote}/elsewhere/x, begun " in said
+    assert "elsewhere" not in said
     assert f"no part of the set: `raytrain data sweep {remote}` aborts" in said
     assert "all as packed" in said
     told = json.loads(run("verify", remote, "--json"))
     assert sorted((write["key"], write["bytes"]) for write in told["unfinished"]) == [
-        ("elsewhere/x", 0),
         ("shards/train-00000.tar", 1234),
     ]
     assert Verification.model_validate(told).faults == ()
@@ -74,7 +74,7 @@ def test_only_what_is_old_is_aborted(s3_url: str, s3_endpoint: str) -> None:
     assert keys(store) == []
 
 
-def test_the_command_aborts_all_of_a_prefix_and_leaves_its_neighbour(s3_url: str, s3_endpoint: str) -> None:
+def test_the_command_aborts_all_of_a_set_and_leaves_its_neighbour(s3_url: str, s3_endpoint: str) -> None:
     for number in range(12):  # more than a page of the test server's
         begin(s3_url, s3_endpoint, f"a/shards/{number:02d}.tar")
     begin(s3_url, s3_endpoint, "ab/shards/0.tar")
@@ -82,8 +82,40 @@ def test_the_command_aborts_all_of_a_prefix_and_leaves_its_neighbour(s3_url: str
     assert run("sweep", f"{s3_url}/a") == f"{s3_url}/a: 12 aborted, 0 begun less than 24 h ago\n"
     assert keys(open_store(s3_url)) == ["ab/shards/0.tar"]
     assert open_store(s3_url).list("a/") == ["a/shards/whole.tar"]
-    told = json.loads(run("sweep", s3_url, "--older-than", "1e9", "--json"))
-    assert told == {"url": s3_url, "aborted": [], "left": ["ab/shards/0.tar"]}
+    told = json.loads(run("sweep", f"{s3_url}/ab", "--older-than", "1e9", "--json"))
+    assert told == {"url": f"{s3_url}/ab", "aborted": [], "left": ["shards/0.tar"]}
+
+
+STRANGE = ("films/a.mp4", "my/shards/a.tar", "keys-of-the-house.bin", "shardset.json.bak", "old/verify.json")
+
+
+def test_what_others_write_at_the_same_place_stays(s3_url: str, s3_endpoint: str) -> None:
+    for key in (*STRANGE, "keys-0123456789abcdef.u64", "verify.json", "index/train-00000.rst"):
+        begin(s3_url, s3_endpoint, key)
+    assert run("sweep", s3_url) == f"{s3_url}: 3 aborted, 0 begun less than 24 h ago\n"
+    assert keys(open_store(s3_url)) == sorted(STRANGE)
+
+
+def test_drafts_of_others_on_a_disk_stay(tmp_path: Path) -> None:
+    for key in (*STRANGE, "shardset.json", "shards/train-00000.tar"):
+        draft, name = _open_draft(tmp_path / key)
+        os.close(draft)
+        os.utime(name, (0, 0))
+    assert run("sweep", str(tmp_path)) == f"{tmp_path}: 2 aborted, 0 begun less than 24 h ago\n"
+    assert keys(open_store(str(tmp_path))) == sorted(STRANGE)
+
+
+def test_every_file_of_a_set_is_its_own(packed_copy: Path) -> None:
+    verify(str(packed_copy), 1, lambda *_: None)
+    files = open_store(str(packed_copy)).list("")
+    assert "verify.json" in files
+    assert [key for key in files if not (OURS.fullmatch(key) and key.startswith(PLACES))] == []
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "nan"])
+def test_uploads_that_begin_now_are_not_to_be_aborted(hours: str, tmp_path: Path) -> None:
+    with pytest.raises(DataUsageError, match=f"--older-than {hours}: it is hours, more than 0"):
+        run("sweep", str(tmp_path), "--older-than", hours)
 
 
 def test_pack_sweeps_its_own_places(folders: Path, s3_url: str, s3_endpoint: str) -> None:
@@ -91,7 +123,6 @@ def test_pack_sweeps_its_own_places(folders: Path, s3_url: str, s3_endpoint: str
     begin(s3_url, s3_endpoint, "shards/of-another-plan.tar")
     begin(s3_url, s3_endpoint, "index/of-another-plan.rst")
     begin(s3_url, s3_endpoint, "films/of-somebody.mp4")
-    assert PLACES == ("shards/", "index/")
     assert "swept: 2 uploads that were begun more than a day ago" in run(*arguments)
     assert keys(open_store(s3_url)) == ["films/of-somebody.mp4"]
     assert json.loads(run(*arguments, "--json"))["unfinished_aborted"] == 0
