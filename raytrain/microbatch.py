@@ -28,12 +28,19 @@ Fits = Callable[[int], bool]
 def settle(plan: RunPlan, ranks: Ranks, log: RunLog, trial: Callable[[RunPlan, Ranks], Fits]) -> RunPlan:
     """The plan with the micro-batch to train with: its own, or the largest that fits on every rank, logged as an event.
 
-    A run that goes on with as many workers on the same device keeps the size it found, to repeat the same sums.
+    A run that goes on with as many workers on the same device, computed alike, keeps the size it found, to repeat
+    the same sums.
     Raises RunError where even the smallest does not fit.
     """
     if not plan.placement.micro_batch_auto:
         return plan
-    here = {"workers": ranks.world, "device": device_name(ranks.device)}
+    here = {
+        "workers": ranks.world,
+        "device": device_name(ranks.device),
+        "engine": plan.placement.engine,
+        "zero_stage": plan.placement.zero_stage,
+        "execution": plan.recipe.execution.model_dump(mode="json"),
+    }
     found = ranks.from_first(_found_before(log, here))
     if found is None:
         sizes = micro_batches(plan.recipe, ranks.world)

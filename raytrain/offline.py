@@ -41,6 +41,10 @@ def evaluate_checkpoint(
     ranks = alone()
     view = card.recipe.view
     if image_size is not None:
+        if card.recipe.model.family == "vit" and image_size != view.image_size:
+            raise UsageError(
+                f"--image-size {image_size}: a ViT has learned positions for {view.image_size} px only; leave it out"
+            )
         view = view.model_copy(update={"image_size": image_size})
     module = build(card.recipe.model, len(card.classes), view.image_size, seed=None)
     module.load_state_dict(load_ema(checkpoint) if ema else load_model(checkpoint))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
 from raytrain.weights.likeness import likeness
-from raytrain.weights.windows import INDEX, TABLE, resize_table, window_of
+from raytrain.weights.windows import INDEX, TABLE, is_table, resize_table, window_of
 
 HEADS = ("head", "fc", "heads.head")  # of Swin; of the convolutional networks; of ViT
 COUNT = "num_batches_tracked"  # files from before PyTorch 0.4.1 have none, and nothing of ours reads it
@@ -66,7 +66,10 @@ def adapt(
     tables = {
         key: resize_table(source[key], window_of(own[key]))
         for key in own
-        if key.endswith(TABLE) and key in source and source[key].shape[0] != own[key].shape[0]
+        if key.endswith(TABLE)
+        and key in source
+        and is_table(source[key])
+        and source[key].shape[0] != own[key].shape[0]
     }
     heads = {f"{head}.weight", f"{head}.bias"}
     _refuse_differences(source | tables, own, heads, len(source_classes))

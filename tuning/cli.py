@@ -13,6 +13,7 @@ from raytrain.cli.options import (
     AsJson,
     DataUrl,
     FleetName,
+    InitClasses,
     InitUrl,
     RecipeName,
     Settings,
@@ -60,6 +61,7 @@ def tune(
     workers: Workers = None,
     settings: Settings = None,
     init: InitUrl = None,
+    init_classes: InitClasses = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
@@ -82,6 +84,7 @@ def tune(
         workers=workers,
         settings=settings,
         init=init,
+        init_classes=init_classes,
         engine="deepspeed",
         zero=1,
         held=earlier.plan.init if earlier else None,
@@ -101,7 +104,8 @@ def tune(
     run_sweep(sweep, out=folder, trials=trials, concurrency=concurrency, address=address, say=warn)
     rows = read_rows(folder)
     winner = best(rows)
-    options = {"--fleet": fleet if fleet != "local" else None, "--workers": workers, "--init": init}
+    options = {"--fleet": fleet if fleet != "local" else None, "--workers": workers}
+    options |= {"--init": init, "--init-classes": init_classes}
     line = command(recipe, data, out / "best", options, {**parse(settings or []), **winner.changes})
     _tell(rows, winner, line, as_json)
 

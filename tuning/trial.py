@@ -63,7 +63,6 @@ def trial_plan(sweep: Sweep, changes: dict[str, Any]) -> RunPlan:
         sweep.fleet,
         load_data(sweep.data_url),
         init=base.init,
-        teacher=base.teacher,
         engine=base.placement.engine,
         zero_stage=2 if base.placement.zero_stage == 2 else 1,
     )

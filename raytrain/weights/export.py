@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 
 from data_shards.shardset import Value
-from data_shards.store import open_store
+from data_shards.store import NotFoundError, Store, open_store
 from raytrain.checkpoint import load_ema, load_model
 from raytrain.errors import UsageError
 from raytrain.manifest import locate
@@ -49,7 +49,13 @@ def export(source: str, layout: str, out: str, *, ema: bool, say: Callable[[str]
     notes = {"recipe": card.recipe.name, "layout": layout, "checkpoint": checkpoint.manifest.digest}
     raw = write_tensors(state, out, INSIDE.get(names[0]), notes)
     folder, _, name = out.rpartition("/")
-    store, classes_name = open_store(folder or "."), f"{_stem(name)}.classes.txt"
+    store = open_store(folder or ("/" if out.startswith("/") else "."))
+    classes_name = f"{_stem(name)}.classes.txt"
+    for wanted in (name, classes_name):
+        if _is_there(store, wanted):
+            raise UsageError(
+                f"{store.url}/{wanted} is there already: nothing was written. Choose another --out"
+            )
     store.write(classes_name, "".join(f"{wnid}\n" for wnid in card.classes).encode())
     store.write(name, raw)
     return Exported(
@@ -62,6 +68,14 @@ def export(source: str, layout: str, out: str, *, ema: bool, say: Callable[[str]
         classes_file=f"{folder}/{classes_name}" if folder else classes_name,
         classes=len(card.classes),
     )
+
+
+def _is_there(store: Store, key: str) -> bool:
+    try:
+        store.size(key)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _stem(name: str) -> str:

@@ -74,10 +74,12 @@ def _inside(loaded: Any, where: str) -> dict[str, Tensor]:
         raise UsageError(
             f"{where} holds no state dict: a dict of tensors, alone or under {' or '.join(INSIDE)}"
         )
-    others = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    others = [
+        name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
     if others:
         raise UsageError(
-            f"{where} holds no state dict: {len(others)} of its {len(state)} entries are no tensors, "
+            f"{where} holds no state dict: {len(others)} of its {len(state)} entries are no tensors by name, "
             f"'{others[0]}' among them. It is looked for at the top, and under {' or '.join(INSIDE)}"
         )
     return state

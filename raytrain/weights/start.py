@@ -45,9 +45,11 @@ def starting_weights(
 def _refuse_rows(state: dict[str, Tensor], classes: tuple[str, ...], init: Init) -> None:
     """Raise UsageError where the head has another number of rows than the list has classes."""
     head = head_of(state)
-    if head is None or state[f"{head}.weight"].shape[0] == len(classes):
+    if head is None or not state[f"{head}.weight"].ndim:  # the latter has its shape refused with all others
         return
     rows = state[f"{head}.weight"].shape[0]
+    if rows == len(classes):
+        return
     fitting = of_length(rows)
     raise UsageError(
         f"the head of {init.checkpoint} has {rows:,} rows, class list {init.class_list} names {len(classes):,}. "

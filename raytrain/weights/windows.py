@@ -18,6 +18,11 @@ def window_of(table: Tensor) -> int:
     return (math.isqrt(table.shape[0]) + 1) // 2
 
 
+def is_table(tensor: Tensor) -> bool:
+    """Whether it has the shape of a bias table, of any window."""
+    return tensor.ndim == 2 and tensor.shape[0] == (2 * window_of(tensor) - 1) ** 2
+
+
 def resize_table(table: Tensor, window: int) -> Tensor:
     """A bias table [(2 w - 1)^2, heads] for another window, by Microsoft's rule."""
     side, wanted = 2 * window_of(table) - 1, 2 * window - 1

@@ -1,6 +1,7 @@
 """`raytrain export` and `--init FILE`: weights go out, come in, and say the same; what does not fit is refused."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,24 @@ def test_a_class_list_of_another_length_is_refused(file: str, tmp_path: Path) ->
         start(init_from_file(file, "imagenet-22k", None), SWIN, WNIDS)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("head.weight", ()),
+        ("features.1.0.attn.relative_position_bias_table", (10, 1)),  # 10 is no square of an odd number
+        ("features.1.0.attn.relative_position_bias_table", ()),
+    ],
+)
+def test_a_tensor_of_an_impossible_shape_is_named(
+    file: str, tmp_path: Path, name: str, shape: tuple[int, ...]
+) -> None:
+    state = torch.load(file, weights_only=True)
+    assert name in state
+    torch.save({**state, name: torch.zeros(shape)}, file)
+    with pytest.raises(UsageError, match=re.escape(f"{name}: checkpoint {shape}")):
+        start(init_from_file(file, str(tmp_path / "three.txt"), None), SWIN, WNIDS)
+
+
 def test_a_file_without_a_class_list_is_refused_with_the_lists_there_are(file: str) -> None:
     with pytest.raises(
         UsageError, match=r"does not say which class a row .*--init-classes LIST(.|\n)*22k-microsoft "
@@ -256,7 +275,12 @@ def test_export_by_hand(
     assert said[0] == f"{run}/checkpoints/step-00000003, timm's names"
     assert said[1].startswith(f"  {out}: 63 tensors, ")
     assert said[2] == f"  {tmp_path}/w.classes.txt: the WNIDs of the head's 3 rows"
-    command(run, out, "timm", as_json=True)
+    with pytest.raises(UsageError, match=r"/w\.safetensors is there already: nothing was written"):
+        command(run, out, "timm")
+    (tmp_path / "w.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"/w\.classes\.txt is there already"):
+        command(run, out, "timm")
+    command(run, f"{tmp_path}/again.safetensors", "timm", as_json=True)
     assert json.loads(capsys.readouterr().out)["tensors"] == 63
 
 

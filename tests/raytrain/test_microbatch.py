@@ -158,6 +158,9 @@ def test_a_run_finds_its_size_and_trains_on_the_same_batches(small_set: str, tmp
             "planned": 16,
             "workers": 1,
             "device": "cpu",
+            "engine": "torch",
+            "zero_stage": 0,
+            "execution": {"checkpointing": False, "channels_last": True, "compile": False},
             "tried": {"8": False, "4": True},
         }
     ]
@@ -174,10 +177,18 @@ def test_elsewhere_it_is_looked_for_again(small_set: str, tmp_path: Path) -> Non
     plan, log = auto(plan_for(small_set)), RunLog(tmp_path)
     log.event("micro_batch", size=2, planned=16, workers=2, device="cpu", tried={})
     log.event("micro_batch", size=2, planned=16, workers=1, device="NVIDIA H200", tried={})
+    alike = {
+        "workers": 1,
+        "device": "cpu",
+        "engine": plan.placement.engine,
+        "zero_stage": plan.placement.zero_stage,
+    }
+    recomputed = {"checkpointing": True, "channels_last": True, "compile": False}
+    log.event("micro_batch", size=2, planned=16, **alike, execution=recomputed, tried={})
     placement = settle(plan, HERE, log, limited(99)).placement
     assert (placement.micro_batch, placement.accumulation) == (16, 1)
     assert settle(plan, HERE, log, never).placement == placement
-    assert [event["size"] for event in found_events(tmp_path)] == [2, 2, 16]
+    assert [event["size"] for event in found_events(tmp_path)] == [2, 2, 2, 16]
 
 
 def test_nothing_fits_is_one_message(tmp_path: Path) -> None:

@@ -247,8 +247,9 @@ def test_a_file_cut_anywhere_is_refused(share: float, kind: str) -> None:
     [
         ([torch.zeros(1)], "holds no state dict: a dict of tensors, alone or under model or state_dict"),
         ({"model": {}}, "holds no state dict"),
-        ({"net": {"a": torch.zeros(1)}}, "1 of its 1 entries are no tensors, 'net' among them"),
-        ({"a": torch.zeros(1), "lr": 0.1}, "1 of its 2 entries are no tensors, 'lr' among them"),
+        ({0: torch.zeros(1)}, "1 of its 1 entries are no tensors by name, '0' among them"),
+        ({"net": {"a": torch.zeros(1)}}, "1 of its 1 entries are no tensors by name, 'net' among them"),
+        ({"a": torch.zeros(1), "lr": 0.1}, "1 of its 2 entries are no tensors by name, 'lr' among them"),
     ],
 )
 def test_a_torch_file_without_a_state_dict(content: Any, complaint: str) -> None:
