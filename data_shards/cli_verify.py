@@ -1,5 +1,6 @@
 """`raytrain data verify` and `sweep`: is a set as it was packed, and what did killed writers leave beside it?"""
 
+import json
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,27 +28,40 @@ def verify(
 
     Damage is what is not as it was packed. Dirt is a picture that was packed or indexed as it is and that no decoder
     reads: only --depth pixels looks for it, and training puts up with as much. Unfinished uploads are listed.
-    Of a mix (.yaml) each set is checked, and that they share no keys.
+    Of a mix (.yaml) each set is checked, and that their training splits share no
+    keys (not with --depth index, which sees none). With --json a mix is a list of what is told of each.
     """
     from data_shards.mix import is_mix, load_mix
     from data_shards.shared_keys import check_keys
 
     if not is_mix(url):
-        if not _verified(url, workers, depth, max_bad, as_json):
+        alone = _verified(url, workers, depth, max_bad, as_json)
+        if as_json:
+            typer.echo(alone.model_dump_json())
+        if not _sound(alone):
             raise typer.Exit(1)
         return
     mix = load_mix(url)
     urls = dict.fromkeys(part.url for part in mix.training.parts)
-    whole = [_verified(one, workers, depth, max_bad, as_json) for one in urls]
-    if not all(whole):
+    found = [_verified(one, workers, depth, max_bad, as_json) for one in urls]
+    if as_json:
+        typer.echo(json.dumps([one.model_dump(mode="json") for one in found]))
+    if not all(_sound(one) for one in found):
         raise typer.Exit(1)
-    check_keys(url, mix)
+    if depth == "index":
+        typer.echo(f"{url}: whether the sets share keys was not looked at: no tar was read", err=as_json)
+    else:
+        check_keys(url, mix, None)
+
+
+def _sound(verification: "Verification") -> bool:
+    return not verification.faults and not verification.excess
 
 
 def _verified(
-    url: str, workers: int | None, depth: Literal["index", "digests", "pixels"], max_bad: float, as_json: bool
-) -> bool:
-    """Verify one set, and print what was found. Whether it is as it should be."""
+    url: str, workers: int | None, depth: Literal["index", "digests", "pixels"], max_bad: float, quiet: bool
+) -> "Verification":
+    """Verify one set, and print what was found unless that is done elsewhere."""
     from data_shards import verify as room
     from data_shards.pool import cores
     from data_shards.progress import progress_bar
@@ -56,13 +70,11 @@ def _verified(
     with progress_bar("verifying shards") as advance:
         verification = room.verify(url, workers or cores(), advance, depth, max_bad)
     seconds = time.monotonic() - began
-    if as_json:
-        typer.echo(verification.model_dump_json())
-    else:
+    if not quiet:
         for line in _findings(url, verification, time.time()):
             typer.echo(line)
         typer.echo(f"{url}: {_verdict(verification)}, {seconds:.1f} s")
-    return not verification.faults and not verification.excess
+    return verification
 
 
 def _findings(url: str, verification: "Verification", now: float) -> Iterator[str]:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import PurePosixPath
-from posixpath import normpath
+from posixpath import dirname, join, normpath
 from typing import Annotated, Literal
 
 import yaml
@@ -149,11 +149,15 @@ def _read(url: str) -> MixFile:
     folder, _, name = url.rpartition("/")
     try:
         raw = open_store(folder or ("/" if url.startswith("/") else ".")).read(name)
-        return MixFile.model_validate(yaml.safe_load(raw))
     except NotFoundError:
         raise DataError(f"no mix file at {url}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    try:
+        content = yaml.safe_load(raw)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # All but the first come out of PyYAML as they are: an impossible date, `!!int ''`, `!!timestamp x`, [[[[...
         raise DataUsageError(f"{url} is no YAML: {error}") from None
+    try:
+        return MixFile.model_validate(content)
     except ValidationError as error:
         raise DataUsageError(f"{url}: {_told(error)}") from None
 
@@ -168,11 +172,24 @@ def _told(error: ValidationError) -> str:
     return f"{where}: {first['msg'].removeprefix('Value error, ').replace(' or instance of MixFile', '')}"
 
 
+def _beside(url: str, where: str) -> str:
+    """The URL of a path that is relative to the file's folder. In S3 it stays in the file's bucket."""
+    scheme, slashes, path = url.rpartition("://")
+    if scheme != "s3":
+        return scheme + slashes + normpath(join(dirname(path), where))
+    bucket, _, key = path.partition("/")
+    found = normpath(join(dirname(key), where))
+    if found.split("/")[0] == "..":
+        raise DataUsageError(
+            f"{url}: '{where}' is above the bucket: name the other one, as s3://bucket/prefix"
+        )
+    return f"s3://{bucket}" if found == "." else f"s3://{bucket}/{found}"
+
+
 def _part(url: str, entry: MixSet) -> Part:
     where = entry.url
     if "://" not in where and not where.startswith("/"):
-        scheme, slashes, folder = url.rpartition("/")[0].rpartition("://")
-        where = scheme + slashes + normpath(f"{folder}/{where}" if folder else where)
+        where = _beside(url, where)
     shardset = load_shardset(where)
     return Part(
         name=entry.name or shardset.name,

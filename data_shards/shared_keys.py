@@ -1,4 +1,4 @@
-"""Shared keys: do two sets of a mix have samples of one name? Told before training, and in seconds.
+"""Shared keys: do two sets of a mix, or training and evaluation, have samples of one name? Told in seconds.
 
 Keys lie in the tars' headers, and reading 14 million takes as long as reading the tars. `data verify` does that anyway,
 so it leaves the hash of every key beside the set, 8 bytes a sample, for a mix to compare:
@@ -29,22 +29,57 @@ def write_keys(store: Store, shardset: ShardSet, keys: Keys) -> None:
     store.write(_file(shardset), hashlib.sha256(raw).digest() + raw)
 
 
-def check_keys(url: str, mix: Mix) -> None:
-    """DataUsageError where two sets of the mix at `url` share keys, unless the file allows it.
+def check_keys(url: str, mix: Mix, eval_split: str | None) -> None:
+    """DataUsageError where sets of the mix at `url` share keys, or train on keys of the first set's `eval_split`.
 
-    DataError where a set was not verified yet. Takes about 6 s where two sets have 14.2 and 1.3 million samples.
+    The file may allow the former, never the latter; None leaves the latter out. DataError where a set was not verified
+    yet. Takes about 6 s where two sets have 14.2 and 1.3 million samples.
     """
+    parts = mix.training.parts
+    if eval_split is not None:
+        _check_held_out(url, parts, mix.first.model_copy(update={"split": eval_split}))
     if mix.shared_keys == "allowed":
         return
-    keys = [read_keys(part) for part in mix.training.parts]
-    for (part, its), (other, others) in combinations(zip(mix.training.parts, keys, strict=True), 2):
-        common, places, _ = np.intersect1d(its, others, assume_unique=True, return_indices=True)
-        if len(common):
+    keys = [read_keys(part) for part in parts]
+    for (part, its), (other, others) in combinations(zip(parts, keys, strict=True), 2):
+        if shared := _shared(part, its, others):
             raise DataUsageError(
-                f"{url}: {len(common):,} samples of '{part.name}' have keys that '{other.name}' has too, such as "
-                f"'{_key(part, int(places.min()))}': an image of both would be drawn from both. Leave them out of "
+                f"{url}: {shared[0]:,} samples of '{part.name}' have keys that '{other.name}' has too, such as "
+                f"'{shared[1]}': an image of both would be drawn from both. Leave them out of "
                 "one, or write `shared_keys: allowed` into the mix if that is meant"
             )
+
+
+def _check_held_out(url: str, parts: tuple[Part, ...], held: Part) -> None:
+    """DataUsageError where a part is the split that evaluation reads, or another set's with keys of it.
+
+    Other splits of that set are not compared: train/cat/1.jpg and val/cat/1.jpg have one key, and are two images.
+    """
+    others = []
+    for part in parts:
+        if part.shardset.fingerprint != held.shardset.fingerprint:
+            others.append(part)
+        elif part.split == held.split:
+            raise DataUsageError(
+                f"{url}: split '{part.split}' of '{part.name}' is what evaluation reads: it cannot be trained on too"
+            )
+    if not others:
+        return
+    evaluated = read_keys(held)
+    for part in others:
+        if shared := _shared(part, read_keys(part), evaluated):
+            raise DataUsageError(
+                f"{url}: {shared[0]:,} samples of split '{part.split}' of '{part.name}' have keys that the evaluation "
+                f"split '{held.split}' of '{held.name}' has too, such as '{shared[1]}': what is evaluated would be "
+                "trained on. Leave them out, or put first a set whose evaluation split shares none; "
+                "`shared_keys: allowed` is about training splits only"
+            )
+
+
+def _shared(part: Part, its: Keys, others: Keys) -> tuple[int, str] | None:
+    """(how many keys are shared, the part's first of them), if any."""
+    common, places, _ = np.intersect1d(its, others, assume_unique=True, return_indices=True)
+    return (len(common), _key(part, int(places.min()))) if len(common) else None
 
 
 def read_keys(part: Part) -> Keys:

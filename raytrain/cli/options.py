@@ -98,11 +98,7 @@ def make_plan(
     wanted = change(named(recipe), parse(settings or []))
     machines = load_fleet(fleet, workers)
     there = load_data(data) if data else assumed_data(recipe)
-    if data and isinstance(there, Mix):
-        from data_shards.shared_keys import check_keys  # numpy, which other plans do without
-
-        check_keys(data, there)
-    return resolve(
+    plan = resolve(
         wanted,
         machines,
         there,
@@ -112,6 +108,11 @@ def make_plan(
         zero_stage=2 if zero == 2 else 1,
         auto_micro_batch=auto_micro_batch,
     )
+    if data and isinstance(there, Mix):
+        from data_shards.shared_keys import check_keys  # numpy, which other plans do without
+
+        check_keys(data, there, wanted.eval_split)
+    return plan
 
 
 def _init(source: str | None, classes: str | None, held: "Init | None") -> "Init | None":

@@ -1,6 +1,7 @@
 """Mix files: what is read from them, and each way in which one cannot be, in one message."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -14,6 +15,7 @@ from data_shards.mix import Mix, held_out, load_data, load_mix, to_train
 from data_shards.pack import PackOptions, pack
 from data_shards.shardset import load_shardset
 from data_shards.shared_keys import check_keys
+from data_shards.store import open_store
 from data_shards.synth import SynthOptions, synth
 from data_shards.verify import verify
 
@@ -74,8 +76,6 @@ def test_its_fingerprint_is_what_decides_the_order(mixed: Callable[[str], str]) 
 
 
 def test_a_mix_in_s3_may_have_sets_beside_it(sets: Path, s3_url: str, mixed: Callable[[str], str]) -> None:
-    from data_shards.store import open_store
-
     open_store(s3_url).write(
         "mixes/mix.yaml", b"sets: [{url: ../wide, weight: 3}, {url: ../narrow, weight: 1}]"
     )
@@ -90,6 +90,10 @@ def test_a_mix_in_s3_may_have_sets_beside_it(sets: Path, s3_url: str, mixed: Cal
 
 BAD = {
     "sets: [": r"is no YAML",
+    "sets: 2026-13-45": r"mix.yaml is no YAML: month must be in 1..12",
+    "sets: !!int ''": r"mix.yaml is no YAML: string index out of range",
+    "sets: !!timestamp x": r"mix.yaml is no YAML: ",
+    "[" * 5000: r"mix.yaml is no YAML: maximum recursion depth exceeded",
     "": r"mix.yaml: the file: Input should be a valid dictionary",
     "sets: []": r"mix.yaml: sets: .*at least 1 item",
     "sets:\n  - {url: packed/wide}": r"mix.yaml: sets.0.weight: Field required",
@@ -140,6 +144,28 @@ def test_sets_that_cannot_be_mixed(
         load_mix(mixed("sets:\n  - {url: packed/wide, weight: 1}\n  - {url: odd, weight: 1}"))
 
 
+def test_a_mix_of_sets_that_no_key_is_known_of_yet_verifies_by_their_indexes(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("wide", "narrow"):
+        shutil.copytree(sets / "packed" / name, tmp_path / name, ignore=shutil.ignore_patterns("keys-*"))
+    (tmp_path / "mix.yaml").write_text("sets: [{url: wide, weight: 3}, {url: narrow, weight: 1}]")
+    lines = said(["verify", f"{tmp_path}/mix.yaml", "--depth", "index"], monkeypatch, capsys).splitlines()
+    assert len(lines) == 3
+    assert lines[2] == f"{tmp_path}/mix.yaml: whether the sets share keys was not looked at: no tar was read"
+
+
+def test_a_path_stays_in_the_bucket(s3_url: str) -> None:
+    bucket = "/".join(s3_url.split("/")[:3])
+    up = "../" * (s3_url.count("/") - 2)
+    open_store(s3_url).write("mix.yaml", f"sets: [{{url: {up}my-set, weight: 1}}]".encode())
+    with pytest.raises(DataError, match=f"no shard set at {bucket}/my-set:"):
+        load_mix(f"{s3_url}/mix.yaml")
+    open_store(s3_url).write("mix.yaml", f"sets: [{{url: {up}../my-set, weight: 1}}]".encode())
+    with pytest.raises(DataUsageError, match=r"mix.yaml: '[./]+/my-set' is above the bucket"):
+        load_mix(f"{s3_url}/mix.yaml")
+
+
 def test_the_mix_names_its_splits_not_the_recipe(mixed: Callable[[str], str]) -> None:
     with pytest.raises(
         DataUsageError, match=r"mix 'mix' says itself which split .* it has no split 'minival'"
@@ -148,7 +174,7 @@ def test_the_mix_names_its_splits_not_the_recipe(mixed: Callable[[str], str]) ->
 
 
 def test_sets_without_a_common_key_are_fine(mixed: Callable[[str], str]) -> None:
-    check_keys("mix.yaml", load_mix(mixed(TWO)))
+    check_keys("mix.yaml", load_mix(mixed(TWO)), "val")
 
 
 AGAIN = TWO.replace("narrow", "again")
@@ -160,8 +186,24 @@ def test_the_same_key_in_two_sets_is_named_before_training(sets: Path, mixed: Ca
         DataUsageError,
         match=rf"{url}: 24 samples of 'wide' have keys that 'again' has too, such as 'n\d+/n\d+_\d+'",
     ):
-        check_keys(url, load_mix(url))
-    check_keys(url, load_mix(mixed(AGAIN + "shared_keys: allowed")))
+        check_keys(url, load_mix(url), None)
+    check_keys(url, load_mix(mixed(AGAIN + "shared_keys: allowed")), None)
+
+
+@pytest.mark.parametrize("allowed", ["", "shared_keys: allowed"])
+def test_what_is_evaluated_is_not_trained_on(allowed: str, sets: Path, mixed: Callable[[str], str]) -> None:
+    url = mixed(AGAIN.replace("weight: 1}", "weight: 1, split: val}") + allowed)
+    said = (
+        r"mix.yaml: 8 samples of split 'val' of 'again' have keys that the evaluation split 'val' of 'wide' has "
+        r"too, such as 'n\d+/n\d+_\d+': .*`shared_keys: allowed` is about training splits only"
+    )
+    with pytest.raises(DataUsageError, match=said):
+        check_keys(url, load_mix(url), "val")
+    itself = mixed(
+        TWO.split("  - {url: ./")[0] + "  - {url: packed/wide, weight: 1, split: val, name: w}\n" + allowed
+    )
+    with pytest.raises(DataUsageError, match=r"mix.yaml: split 'val' of 'w' is what evaluation reads"):
+        check_keys(itself, load_mix(itself), "val")
 
 
 def test_keys_that_are_not_known_or_damaged(sets: Path, mixed: Callable[[str], str], tmp_path: Path) -> None:
@@ -170,12 +212,12 @@ def test_keys_that_are_not_known_or_damaged(sets: Path, mixed: Callable[[str], s
     try:
         file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         with pytest.raises(DataError, match=r"again/keys-[0-9a-f]{16}\.u64 is damaged"):
-            check_keys("mix.yaml", load_mix(mixed(AGAIN)))
+            check_keys("mix.yaml", load_mix(mixed(AGAIN)), "val")
         file.unlink()
         with pytest.raises(
             DataError, match=r"keys of .*again are not known yet.*`raytrain data verify .*again` reads"
         ):
-            check_keys("mix.yaml", load_mix(mixed(AGAIN)))
+            check_keys("mix.yaml", load_mix(mixed(AGAIN)), "val")
         verify(str(sets / "packed" / "again"), 1, lambda *_: None, "index")
         assert not file.exists(), "no tar was read, so no key was seen"
     finally:
@@ -204,6 +246,8 @@ def test_show_and_verify_take_a_mix(
     assert "wide train 24 4 4 75.0% 1" in text
     assert "narrow train 12 4 2 25.0% 0.667" in text
     assert "an epoch is 32 images: those of wide once. Evaluation reads wide alone" in text
+    told = json.loads(said(["verify", url, "--json"], monkeypatch, capsys))
+    assert [(one["samples"], one["faults"]) for one in told] == [(32, []), (20, [])]
     lines = said(["verify", url], monkeypatch, capsys).splitlines()
     assert [line.split(":")[0] for line in lines] == [
         str(sets / "packed" / name) for name in ("wide", "narrow")

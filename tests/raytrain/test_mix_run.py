@@ -214,4 +214,4 @@ def test_the_command_plans_a_mix_once_its_keys_are_known(
     assert code == 0
     assert "160 train, 30 held out" in text
     assert "small/train: 75.0% of the images drawn; its 120 come 1 x an epoch" in text
-    check_keys(mix, load_mix(mix))
+    check_keys(mix, load_mix(mix), "val")
