@@ -316,7 +316,7 @@ def test_sigterm_ends_a_command_that_a_script_started_in_the_background(tmp_path
 def test_sigterm_and_ctrl_c_ask_and_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     from raytrain.driver import stopping_politely
 
-    said: list[str] = []
+    said, before = list[str](), signal.getsignal(signal.SIGINT)
     with stopping_politely(tmp_path, said.append):
         signal.raise_signal(signal.SIGTERM)
         assert (tmp_path / "stop").exists()
@@ -326,7 +326,7 @@ def test_sigterm_and_ctrl_c_ask_and_a_second_ctrl_c_does_not_wait(tmp_path: Path
         signal.raise_signal(signal.SIGINT)
         assert (tmp_path / "stop").exists()
     assert [line.split(":")[0] for line in said] == ["SIGTERM", "SIGINT"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_host_that_does_not_answer_is_one_message(
