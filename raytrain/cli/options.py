@@ -96,6 +96,10 @@ def make_plan(
     if engine not in ("deepspeed", "torch"):
         raise UsageError(f"--engine {engine}: it is deepspeed or torch")
     wanted = change(named(recipe), parse(settings or []))
+    if teacher is None and wanted.distillation != named(recipe).distillation:
+        raise UsageError(
+            "distillation.* is set, and there is no teacher to learn from: give --teacher CHECKPOINT"
+        )
     machines = load_fleet(fleet, workers)
     there = load_data(data) if data else assumed_data(recipe)
     plan = resolve(

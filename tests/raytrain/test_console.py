@@ -164,6 +164,11 @@ WRONG_PLANS = [
     ([SWIN, "--set", "optimizer.lr"], 2, "--set optimizer.lr: write path=value"),
     ([SWIN, "--set", "optimizer.lr=fast"], 2, '--set optimizer.lr="fast": should be a valid number'),
     ([SWIN, "--set", "model.embed_dim=50"], 2, "--set model.embed_dim=50: embed_dim 50 is not a multiple"),
+    (
+        [SWIN, "--set", "distillation.alpha=0.9"],
+        2,
+        "distillation.* is set, and there is no teacher to learn from",
+    ),
     ([SWIN, "--set", "view.image_size=40"], 2, "image size 40 is not tiled by window 4 in every stage"),
     ([SWIN, "--set", "eval_split=test"], 1, "shard set 'paper' has no split 'test'; it has train, val"),
     (
