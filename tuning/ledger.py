@@ -1,0 +1,77 @@
+"""The ledger: a study's one record, append-only. All that a study knows is a pure function of its rows.
+
+    <study>/ledger.jsonl    a row of JSON per line, on the disk before anything is done because of it
+
+A kill loses at most the line that was being written, and going on is reading the file again. Rows are values with a
+`kind`; each part of `tuning` has a union of its own and a `replay` from rows to its state.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from data_shards.shardset import Value
+from data_shards.store import NotFoundError, open_store
+from raytrain.errors import RunError
+
+LEDGER = "ledger.jsonl"
+Row = TypeVar("Row", bound=Value)
+
+
+class Ledger(Generic[Row]):
+    """The rows of a study, and the only way to add one. One process writes at a time (`raytrain.session.run_lock`).
+
+    `copy` is a store's URL (s3://...): each row is there too when `add` returns, and a study whose folder was lost
+    goes on from it. Raises RunError where a row is damaged that is not the last.
+    """
+
+    def __init__(
+        self, study: Path, kinds: TypeAdapter[Row], *, copy: str | None, say: Callable[[str], None]
+    ) -> None:
+        self.file, self.kinds = study / LEDGER, kinds
+        self.store = open_store(copy) if copy else None
+        if self.store is not None and not self.file.exists():
+            self._fetch(study)
+        self.rows = self._read(say)
+
+    def add(self, row: Row) -> None:
+        """Write a row down, durably."""
+        with self.file.open("ab") as file:
+            file.write(self.kinds.dump_json(row) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if self.store is not None:
+            self.store.write(LEDGER, self.file.read_bytes())
+        self.rows.append(row)
+
+    def _fetch(self, study: Path) -> None:
+        assert self.store is not None
+        try:
+            open_store(str(study)).write(LEDGER, self.store.read(LEDGER))
+        except NotFoundError:
+            return
+
+    def _read(self, say: Callable[[str], None]) -> list[Row]:
+        """All whole rows. A last line that a crash cut short is cut off, and said: what it was for was not done."""
+        if not self.file.exists():
+            return []
+        lines = self.file.read_bytes().splitlines(keepends=True)
+        rows: list[Row] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("it has no end")
+                rows.append(self.kinds.validate_json(line))
+            except (ValidationError, ValueError) as error:
+                if number < len(lines):
+                    what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+                    raise RunError(
+                        f"{self.file}, line {number} of {len(lines)}, is damaged ({what}): put the file back from a "
+                        "copy, or start again in another folder"
+                    ) from None
+                say(f"{self.file}: the last line was not written to its end, and is left out")
+                os.truncate(self.file, sum(map(len, lines[:-1])))
+        return rows

@@ -1,0 +1,1 @@
+"""A sweep: what is tried (spaces, samplers), how long (rungs, the fidelity gate), and where it runs (executors)."""
