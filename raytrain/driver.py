@@ -5,7 +5,6 @@ so a checkpoint counts as soon as it is durable: Ray's controller need not have 
 seconds and would lose the last interval, see docs/LOG.md).
 """
 
-import fcntl
 import logging
 import os
 import signal
@@ -25,11 +24,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from cluster.connect import check_room, connected
 from data_shards.errors import DataError, DataProcessError
 from data_shards.store import open_store
-from data_shards.store.local import space_for
+from raytrain.claim import check_claim, claim, run_lock
 from raytrain.errors import ResumeLater, RunError
 from raytrain.manifest import newest
-from raytrain.plan import RunPlan, differences
-from raytrain.runlog import JOB, METRICS, PLAN, event, last_rows, read_plan
+from raytrain.plan import RunPlan
+from raytrain.runlog import METRICS, event, last_rows
 from raytrain.worker import STOP_FILE, Job
 
 MOST_FAILURES_WITHOUT_PROGRESS = 3
@@ -40,8 +39,8 @@ def run_job(
 ) -> None:
     """Run or continue a job to its last step.
 
-    Raises RunError (damage, a foreign or busy run folder, the same step failing three times), ClusterError (no
-    room), DataError, or ResumeLater when the run was asked to stop.
+    The last step is the plan's, or `job.until`. Raises RunError (damage, a foreign or busy run folder, the same step
+    failing three times), ClusterError (no room), DataError, or ResumeLater when the run was asked to stop.
     """
     run = Path(job.run)
     quiet_ray()
@@ -61,8 +60,8 @@ def run_job(
             for line in passed:
                 event(run, "damaged_checkpoint", problem=line)
                 say(f"passed over a damaged checkpoint: {line}")
-            if found is not None and found.manifest.step == job.plan.lengths.steps:
-                say(f"{run} is complete: step {found.manifest.step} of {job.plan.lengths.steps}")
+            if found is not None and found.manifest.step >= job.last:
+                say(f"{run} is complete: step {found.manifest.step} of {job.last}")
                 break
             say(
                 f"starting {placement.workers} worker{'s' if placement.workers > 1 else ''}"
@@ -92,7 +91,7 @@ def run_job(
                 say(
                     f"lost a worker after step {step} ({one_line(cause)}); restarting from the newest checkpoint"
                 )
-        event(run, "finished", step=job.plan.lengths.steps)
+        event(run, "finished", step=job.last)
 
 
 def attempt(job: Job, callbacks: list[Any]) -> None:
@@ -163,42 +162,6 @@ def environment(plan: RunPlan) -> dict[str, str]:
         "WDS_SECURE": "1",
         **cpu,
     }
-
-
-def check_claim(run: Path, job: Job) -> None:
-    """Raise RunError where the folder holds another run, or other files."""
-    if (run / PLAN).exists():
-        changed = differences(read_plan(run), job.plan)
-        if changed:
-            raise RunError(
-                f"{run} holds another run; the plans differ in\n  " + "\n  ".join(changed) + "\n"
-                "Use another --out, or the same settings to continue it"
-            )
-    elif run.exists() and (others := [path.name for path in run.iterdir() if not path.name.startswith(".")]):
-        raise RunError(f"{run} holds other files ({min(others)}, ...); use an empty --out")
-
-
-def claim(job: Job) -> None:
-    """Make the run's folder this job's."""
-    store = open_store(job.run)
-    store.write(PLAN, job.plan.model_dump_json(indent=1).encode())
-    store.write(JOB, job.model_dump_json(include={"data_url"}).encode())
-
-
-@contextmanager
-def run_lock(run: Path) -> Iterator[None]:
-    """Make the folder and hold it: a second driver on it is refused before it writes anything there."""
-    if run.exists() and not run.is_dir():
-        raise RunError(f"{run} is a file; use a folder for --out")
-    with space_for(run, 0):
-        run.mkdir(parents=True, exist_ok=True)
-        file = (run / ".lock").open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another raytrain is working on {run}; wait for it or stop it") from None
-        yield
 
 
 @contextmanager

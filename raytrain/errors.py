@@ -1,6 +1,7 @@
 """What can go wrong with a run.
 
 RunError                a run cannot go on: damaged checkpoint, foreign output, non-finite training (exit code 1)
+├── DivergedError       its numbers are not finite: other values of the recipe may do (exit code 1)
 ├── UsageError          the request is wrong: unknown recipe, field or value (exit code 2)
 └── ResumeLater         the run was asked to stop and can be continued (exit code 75)
 
@@ -15,6 +16,10 @@ class RunError(Exception):
     """A run cannot go on."""
 
     exit_code: ClassVar[int] = 1
+
+
+class DivergedError(RunError):
+    """The run's numbers are not finite."""
 
 
 class UsageError(RunError):

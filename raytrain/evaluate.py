@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from data_shards.loader import Batch
-from raytrain.errors import RunError
+from raytrain.errors import DivergedError, RunError
 from raytrain.evaluation import PREDICTION, Evaluation, summarize
 from raytrain.losses import normalize
 from raytrain.ranks import Ranks
@@ -27,7 +27,7 @@ def evaluate(
 ) -> Evaluation | None:
     """Evaluate over all ranks; the result on rank 0, None elsewhere.
 
-    Raises RunError unless exactly the split's `samples` came back, each once.
+    Raises RunError unless exactly the split's `samples` came back, each once; DivergedError where one is not finite.
     """
     module.eval()
     rows = [_predict(module, batch, ranks.device, bf16) for batch in batches]
@@ -43,7 +43,7 @@ def evaluate(
             f"but split '{split}' holds {samples}: the shard set's index does not agree with its manifest"
         )
     if not np.isfinite(everything["confidence"]).all():
-        raise RunError(
+        raise DivergedError(
             f"the network's outputs on split '{split}' are not finite: it has diverged. "
             "Lower the learning rate with --set optimizer.lr=..."
         )

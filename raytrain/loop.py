@@ -17,7 +17,7 @@ from torch import nn
 from data_shards.loader import Batch
 from raytrain.delivery import Delivery
 from raytrain.engine import Engine, StepResult
-from raytrain.errors import ResumeLater, RunError
+from raytrain.errors import DivergedError, ResumeLater
 from raytrain.evaluation import Evaluation
 from raytrain.execution import laid_out
 from raytrain.losses import distilled, erase, mix, normalize, soft_cross_entropy
@@ -34,7 +34,8 @@ MOST_SKIPPED_IN_A_ROW = 10
 class Run:
     """A run's parts. `batches` goes on from `state.samples_seen`; `evaluate` and `save` are called by all ranks.
 
-    `teacher` gives logits for the images that the network is trained on.
+    `last` is the step to end after, the plan's own or a rung's. `teacher` gives logits for the images that the network
+    is trained on.
     """
 
     plan: RunPlan
@@ -48,23 +49,24 @@ class Run:
     save: Callable[[], None]
     report: Callable[[dict[str, float]], None]
     stop_asked: Callable[[], bool]
+    last: int
     teacher: Callable[[torch.Tensor], torch.Tensor] | None = None
     clock: Callable[[], float] = time.monotonic
     waited: float = field(default=0.0)
 
 
 def train(run: Run) -> None:
-    """Train to the plan's last step. Raises ResumeLater, after a checkpoint, when asked to stop before."""
+    """Train to the run's last step. Raises ResumeLater, after a checkpoint, when asked to stop before."""
     lengths, state = run.plan.lengths, run.state
-    while state.step < lengths.steps:
+    while state.step < run.last:
         stop = train_step(run)
-        best = due(state.step, lengths.evaluate_every, lengths.steps) and evaluate(run)
-        save = stop or best or due(state.step, lengths.checkpoint_every, lengths.steps)
+        best = due(state.step, lengths.evaluate_every, run.last) and evaluate(run)
+        save = stop or best or due(state.step, lengths.checkpoint_every, run.last)
         if save or epoch_ended(run):
             run.delivery.row(state)
         if save:
             run.save()
-        if stop and state.step < lengths.steps:
+        if stop and state.step < run.last:
             raise ResumeLater(
                 f"stopped on request after step {state.step}, with a checkpoint; the same command goes on from there"
             )
@@ -107,7 +109,7 @@ def train_step(run: Run) -> bool:
     if replaced:
         run.delivery.quarantine(state.step)
     if state.skipped_in_a_row > MOST_SKIPPED_IN_A_ROW:
-        raise RunError(
+        raise DivergedError(
             f"{state.skipped_in_a_row} steps in a row were not finite, the last being step {state.step} at "
             f"learning rate {lr:.3g}; lower it with --set optimizer.lr=..."
             + (" or use --set precision=fp32" if plan.recipe.precision == "bf16" else "")

@@ -42,6 +42,8 @@ class Job(Value):
     """A plan, and where its data and its run are. `resume` is the verified checkpoint to go on from.
 
     `max_bad` is the share of undecodable training images that it puts up with: it may change while the run goes on.
+    `until` is the optimizer step at which this start ends, evaluated and saved: a rung of a sweep. The plan stays that
+    of the whole run, and a later start goes on from there.
     """
 
     plan: RunPlan
@@ -49,6 +51,12 @@ class Job(Value):
     run: str
     resume: str | None = None
     max_bad: float = MAX_BAD
+    until: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The step after which this start has nothing to do."""
+        return min(self.until or self.plan.lengths.steps, self.plan.lengths.steps)
 
 
 def nothing(_: dict[str, float]) -> None:
@@ -190,6 +198,7 @@ def assemble(
         save=save_now,
         report=report,
         stop_asked=stop_file.exists,
+        last=job.last,
         teacher=load_teacher(plan.teacher, plan, data.classes, ranks.device) if plan.teacher else None,
     )
 

@@ -22,7 +22,7 @@ Row = TypeVar("Row", bound=Value)
 
 
 class Ledger(Generic[Row]):
-    """The rows of a study, and the only way to add one. One process writes at a time (`raytrain.session.run_lock`).
+    """The rows of a study, and the only way to add one. One process writes at a time (`raytrain.claim.run_lock`).
 
     `copy` is a store's URL (s3://...): each row is there too when `add` returns, and a study whose folder was lost
     goes on from it. Raises RunError where a row is damaged that is not the last.

@@ -12,7 +12,8 @@ from ray import tune
 from cluster.connect import check_room, connected, room
 from cluster.errors import ClusterUsageError
 from data_shards.store import open_store
-from raytrain.driver import environment, quiet_ray, run_lock
+from raytrain.claim import run_lock
+from raytrain.driver import environment, quiet_ray
 from raytrain.errors import ResumeLater, RunError, UsageError
 from raytrain.plan import differences
 from tuning.asha import GentleASHA

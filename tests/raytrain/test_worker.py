@@ -154,6 +154,25 @@ def test_stopped_on_request_and_continued_it_ends_the_same(
     assert [(row["step"], row["world"]) for row in events] == [(7, 1)]
 
 
+def test_rungs_end_in_the_weights_of_one_run(undisturbed: Path, small_set: str, tmp_path: Path) -> None:
+    """Three starts, the first two ending where neither an evaluation nor a checkpoint was due."""
+    run, resume = tmp_path / "rungs", None
+    for until in (4, 8, STEPS):
+        job = job_at(run, small_set, resume=resume).model_copy(update={"until": until})
+        work(job, HERE)
+        assert read_rows(run / EVALUATIONS)[-1]["step"] == until
+        resume = f"{run}/{key_of(until)}"
+    for name in (
+        "model.pt",
+        "moments.pt",
+        "card.json",
+    ):  # state.json names the best step: more of them were looked at
+        assert saved(run)[name] == saved(undisturbed)[name]
+    assert figures(run) == figures(undisturbed)
+    assert read_rows(run / EVALUATIONS)[-1]["top1"] == read_rows(undisturbed / EVALUATIONS)[-1]["top1"]
+    assert [row["step"] for row in read_rows(run / EVALUATIONS)] == [4, 6, 8, 12]
+
+
 def test_a_stop_at_the_last_step_is_the_end(small_set: str, tmp_path: Path) -> None:
     job = job_at(tmp_path / "run", small_set, plan_for(small_set, epochs=0.1))
     (tmp_path / "run" / STOP_FILE).touch()
