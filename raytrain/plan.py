@@ -139,9 +139,12 @@ class RunPlan(Value):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes this the same run on any machines: recipe (but for how it is computed), data, start, lengths."""
+        """What makes this the same run on any machines: recipe (but for how it is computed), data, start, lengths.
+
+        What the recipe was made for says nothing of a run, which has its data.
+        """
         tree = self.model_dump(mode="json", include={"recipe", "data", "init", "teacher", "lr", "lengths"})
-        del tree["recipe"]["execution"]
+        del tree["recipe"]["execution"], tree["recipe"]["made_for"]
         return tree
 
     @cached_property

@@ -16,6 +16,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # every generator it is given to takes that many
+MadeFor = Literal["imagenet-22k", "imagenet-1k", "synthetic-22k", "synthetic-1k"]
 
 
 class Optimizer(Value):
@@ -136,11 +137,13 @@ class Recipe(Value):
     (facebookresearch/ConvNeXt main.py, model_ema_decay). None for no average (raytrain/ema.py).
     `progressive`: stages of other image sizes, one after the other, before that of the view (progressive resizing);
     evaluation has the view's throughout.
+    `made_for`: the data whose numbers a plan assumes where it is given none (raytrain/recipes/assumed.py).
     """
 
     name: str
     summary: str
     source: str
+    made_for: MadeFor = "imagenet-1k"
     model: ModelSpec
     view: View = View()
     progressive: tuple[Stage, ...] = ()

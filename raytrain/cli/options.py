@@ -95,13 +95,14 @@ def make_plan(
 
     if engine not in ("deepspeed", "torch"):
         raise UsageError(f"--engine {engine}: it is deepspeed or torch")
-    wanted = change(named(recipe), parse(settings or []))
-    if teacher is None and wanted.distillation != named(recipe).distillation:
+    chosen = named(recipe)
+    wanted = change(chosen, parse(settings or []))
+    if teacher is None and wanted.distillation != chosen.distillation:
         raise UsageError(
             "distillation.* is set, and there is no teacher to learn from: give --teacher CHECKPOINT"
         )
     machines = load_fleet(fleet, workers)
-    there = load_data(data) if data else assumed_data(recipe)
+    there = load_data(data) if data else assumed_data(chosen.made_for)
     plan = resolve(
         wanted,
         machines,

@@ -1,4 +1,4 @@
-"""`raytrain recipes`: every recipe, one line each."""
+"""`raytrain recipes`: every recipe, one line each, by where they come from."""
 
 import json
 
@@ -11,21 +11,16 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def recipes(as_json: AsJson = False) -> None:
-    """List every recipe: name, summary, source."""
-    from rich.console import Console
-    from rich.table import Table
+    """List every recipe: name, published top-1, summary. With --json all of it."""
+    from raytrain.recipes import GROUPS, builders
 
-    from raytrain.recipes import names, recipe
-
-    found = [recipe(name) for name in names()]
+    found = {group: [build() for build in builders(group).values()] for group in GROUPS}
     if as_json:
-        print(json.dumps([entry.model_dump(mode="json") for entry in found]))
+        print(json.dumps([recipe.model_dump(mode="json") for group in found.values() for recipe in group]))
         return
-    table = Table(box=None)
-    table.add_column("recipe", no_wrap=True, min_width=max(map(len, names())))
-    for heading in ("what", "published top-1", "source"):
-        table.add_column(heading, overflow="fold")
-    for entry in found:
-        top1 = f"{entry.published.top1:.2f}" if entry.published else ""
-        table.add_row(entry.name, entry.summary, top1, entry.source)
-    Console().print(table)
+    width = max(len(recipe.name) for group in found.values() for recipe in group)
+    for group, title in GROUPS.items():
+        print(f"{title} (raytrain/recipes/{group}.py)")
+        for recipe in found[group]:
+            top1 = f"{recipe.published.top1:.2f}" if recipe.published else ""
+            print(f"  {recipe.name:<{width}}  {top1:>5}  {recipe.summary}")

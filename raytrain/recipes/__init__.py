@@ -1,4 +1,8 @@
-"""Recipes: functions that return a Recipe, found by name. A variant calls another and changes a field."""
+"""Recipes: functions that return a Recipe, found by name. A variant calls another and changes a field.
+
+Each module is a group and has `recipes()`, its functions by name. Every function's docstring says where its numbers
+come from, the commands (theirs and ours), the expected result, and what differs; docs/recipes.md shows them all.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -7,36 +11,45 @@ from importlib import import_module
 from raytrain.errors import UsageError
 from raytrain.recipe import Recipe
 
-_WHERE = {
-    "smoke_swin_22k": "smoke",
-    "smoke_swin_1k": "smoke",
-    "smoke_swin_1k_scratch": "smoke",
-    "smoke_resnext_cbam_22k": "smoke",
-    "smoke_resnext_cbam_1k": "smoke",
-    "smoke_resnext_cbam_1k_scratch": "smoke",
-    "swin_b_22k": "swin",
-    "swin_l_22k": "swin",
-    "swin_b_22k_to_1k": "swin",
-    "swin_l_22k_to_1k": "swin",
-    "swin_b_22k_to_1k_384": "swin",
-    "swin_l_22k_to_1k_384": "swin",
-    "swin_t_1k": "swin",
-    "swin_s_1k": "swin",
-    "swin_b_1k": "swin",
-    "resnext50_cbam_1k": "resnext",
-    "resnext101_cbam_1k": "resnext",
+Builder = Callable[[], Recipe]
+
+GROUPS = {
+    "swin": "Swin, by its repository",
+    "swin_paper": "Swin, by its paper where the two differ",
+    "cbam": "CBAM 2018, by its repository and by its paper",
+    "smoke": "tiny ones for a CPU, on `raytrain data synth` sets",
 }
+UNPUBLISHED = ("smoke",)
+PAPER = "_paper"
+
+
+def builders(group: str) -> dict[str, Builder]:
+    """The functions of a group by name, in its own order."""
+    found: dict[str, Builder] = import_module(f"raytrain.recipes.{group}").recipes()
+    return found
 
 
 def names() -> list[str]:
     """Every recipe's name."""
-    return list(_WHERE)
+    return [name for group in GROUPS for name in builders(group)]
 
 
 def recipe(name: str) -> Recipe:
     """The recipe of that name. Raises UsageError, suggesting the nearest, for an unknown one."""
-    if name not in _WHERE:
-        near = difflib.get_close_matches(name, _WHERE, n=3, cutoff=0.3) or list(_WHERE)
-        raise UsageError(f"unknown recipe '{name}'; the nearest: {', '.join(near)}. All: raytrain recipes")
-    function: Callable[[], Recipe] = getattr(import_module(f"raytrain.recipes.{_WHERE[name]}"), name)
-    return function()
+    for group in GROUPS:
+        found = builders(group)
+        if name in found:
+            return found[name]()
+    near = difflib.get_close_matches(name, names(), n=3, cutoff=0.3) or names()
+    raise UsageError(f"unknown recipe '{name}'; the nearest: {', '.join(near)}. All: raytrain recipes")
+
+
+def variants(name: str) -> dict[str, Recipe]:
+    """The recipe as its "repository" and as its "paper" has it, either name given; only those there are.
+
+    Empty where nothing was published: a recipe made here, or one from a user's own file.
+    """
+    published = {found for group in GROUPS if group not in UNPUBLISHED for found in builders(group)}
+    base = name.removesuffix(PAPER)
+    wanted = {"repository": base, "paper": base + PAPER}
+    return {source: recipe(found) for source, found in wanted.items() if found in published}

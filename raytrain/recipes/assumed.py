@@ -1,25 +1,25 @@
 """The data a recipe was made for, in numbers: what `raytrain plan` assumes when it is given no --data."""
 
 from data_shards.shardset import Packing, Shard, ShardSet, Split
+from raytrain.recipe import MadeFor
 
-SHAPES = {
+SHAPES: dict[MadeFor, tuple[int, int, int, str]] = {
     # classes, training images, held-out images, where the numbers come from
-    "22k": (
+    "imagenet-22k": (
         21841,
         14_197_122,
         50_000,
         "ImageNet-22K fall11; 50,000 held-out images assumed, none are agreed on",
     ),
-    "1k": (1000, 1_281_167, 50_000, "ImageNet-1K, ILSVRC2012"),
-    "smoke 22k": (48, 4_800, 960, "raytrain data synth --space 22k"),
-    "smoke 1k": (16, 1_600, 320, "raytrain data synth --space 1k"),
+    "imagenet-1k": (1000, 1_281_167, 50_000, "ImageNet-1K, ILSVRC2012"),
+    "synthetic-22k": (48, 4_800, 960, "raytrain data synth --space 22k"),
+    "synthetic-1k": (16, 1_600, 320, "raytrain data synth --space 1k"),
 }
 
 
-def assumed_data(recipe: str) -> ShardSet:
-    """A manifest with numbers and no bytes, by the recipe's name: a name that ends in 22k is for the wide set."""
-    kind = ("smoke " if recipe.startswith("smoke") else "") + ("22k" if recipe.endswith("22k") else "1k")
-    classes, train, held_out, source = SHAPES[kind]
+def assumed_data(made_for: MadeFor) -> ShardSet:
+    """A manifest with numbers and no bytes."""
+    classes, train, held_out, source = SHAPES[made_for]
     return ShardSet(
         name=f"assumed: {source}",
         classes=tuple(f"n{label:08d}" for label in range(classes)),

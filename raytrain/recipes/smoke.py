@@ -9,9 +9,23 @@ Nothing was published for them; `raytrain demo` shows what they reach.
 from data_shards.view import View
 from raytrain.models.named import named
 from raytrain.recipe import Optimizer, Recipe, Regularization, Schedule
+from raytrain.recipes import Builder
 from raytrain.settings import change
 
 OURS = "made for this project: small enough for a CPU, same parts as the full-size recipes"
+
+
+def recipes() -> dict[str, Builder]:
+    """The file's recipes by name."""
+    made = (
+        smoke_swin_22k,
+        smoke_swin_1k,
+        smoke_swin_1k_scratch,
+        smoke_resnext_cbam_22k,
+        smoke_resnext_cbam_1k,
+        smoke_resnext_cbam_1k_scratch,
+    )
+    return {function.__name__: function for function in made}
 
 
 def smoke_swin_22k() -> Recipe:
@@ -20,6 +34,7 @@ def smoke_swin_22k() -> Recipe:
         name="smoke_swin_22k",
         summary="tiny Swin, pretraining on the wide label space",
         source=OURS,
+        made_for="synthetic-22k",
         model=named("swin_tiny_smoke"),
         view=View(image_size=32, min_area=0.35, eval_crop=1.0),
         epochs=8,
@@ -39,6 +54,7 @@ def smoke_swin_1k() -> Recipe:
         smoke_swin_22k(),
         {
             "name": "smoke_swin_1k",
+            "made_for": "synthetic-1k",
             "summary": "tiny Swin at 48 px and window 6: fine-tuning with --init",
             "model.window": 6,
             "view.image_size": 48,
@@ -66,6 +82,7 @@ def smoke_resnext_cbam_22k() -> Recipe:
         name="smoke_resnext_cbam_22k",
         summary="tiny ResNeXt + CBAM, pretraining on the wide label space",
         source=OURS,
+        made_for="synthetic-22k",
         model=named("resnext_tiny_smoke_cbam"),
         view=View(image_size=32, min_area=0.5, eval_crop=1.0),
         epochs=10,
@@ -85,6 +102,7 @@ def smoke_resnext_cbam_1k() -> Recipe:
         smoke_resnext_cbam_22k(),
         {
             "name": "smoke_resnext_cbam_1k",
+            "made_for": "synthetic-1k",
             "summary": "tiny ResNeXt + CBAM at 48 px: fine-tuning with --init",
             "view.image_size": 48,
             "epochs": 12,

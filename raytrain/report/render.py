@@ -216,7 +216,9 @@ def _resolved(report: Report) -> list[tuple[str, str]]:
 def _asked(report: Report) -> list[tuple[str, str]]:
     """The recipe's fields by the paths that `--set` takes."""
     return _flat(
-        report.plan.recipe.model_dump(mode="json", exclude={"name", "summary", "source", "published"})
+        report.plan.recipe.model_dump(
+            mode="json", exclude={"name", "summary", "source", "made_for", "published"}
+        )
     )
 
 

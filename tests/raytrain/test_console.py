@@ -150,12 +150,12 @@ def test_recipes_are_listed(raytrain: Callable[..., Said]) -> None:
     assert [entry["name"] for entry in listed] == names()
     said = raytrain("recipes")
     assert said.code == 0
-    assert [name for name in names() if not re.search(rf"^ ?{name}\b", said.out, re.M)] == []
+    assert [name for name in names() if not re.search(rf"^  {name}\b", said.out, re.M)] == []
 
 
 SWIN = "smoke_swin_22k"
 WRONG_PLANS = [
-    (["swin_b"], 2, "unknown recipe 'swin_b'; the nearest: swin_b_1k"),
+    (["swin_b"], 2, "unknown recipe 'swin_b'; the nearest: swin_b_1k_224"),
     (
         [SWIN, "--set", "optimiser.lr=1"],
         2,
@@ -184,7 +184,7 @@ WRONG_PLANS = [
     ),
     ([SWIN, "--fleet", "absent.yaml"], 2, "no fleet file at absent.yaml"),
     ([SWIN, "--engine", "deepsped"], 2, "--engine deepsped: it is deepspeed or torch"),
-    (["swin_l_22k"], 2, "swin_l_22k needs about"),
+    (["swin_l_22k_224"], 2, "swin_l_22k_224 needs about"),
     ([SWIN, "--init", "nowhere"], 2, f"{Path.cwd()}/nowhere holds no checkpoint"),
 ]
 
@@ -444,7 +444,7 @@ def test_layer_decay_is_shown_by_group_or_refused(raytrain: Callable[..., Said])
         "layer",
         "7",
     ]
-    said = refused(raytrain("plan", "resnext50_cbam_1k", *decayed), 2)
+    said = refused(raytrain("plan", "cbam_resnext50_1k_2018", *decayed), 2)
     assert said.endswith("Use --set optimizer.layer_decay=1")
 
 

@@ -106,7 +106,7 @@ def test_buckets_are_all_layers_in_order_near_equal_and_the_last_alone(layers, b
 def test_a_network_without_an_order_is_refused_when_planning():
     wanted = tiny_recipe(optimizer={"layer_decay": 0.8})
     with pytest.raises(UsageError) as refused:
-        resolve(wanted, presets()["local"], assumed_data("smoke_swin_1k"))
+        resolve(wanted, presets()["local"], assumed_data("synthetic-1k"))
     assert str(refused.value) == (
         "optimizer.layer_decay needs layers in depth order: swin and vit have them, a resnet here has not. "
         "Use --set optimizer.layer_decay=1"

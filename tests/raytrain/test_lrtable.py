@@ -26,15 +26,15 @@ def rows_of(plan: RunPlan) -> list[Rates]:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("swin_b_22k_to_1k", {"optimizer.layer_decay": 0.8}),
-        ("swin_l_22k", {}),
-        ("resnext50_cbam_1k", {}),
+        ("swin_b_1k_224_from_22k", {"optimizer.layer_decay": 0.8}),
+        ("swin_l_22k_224", {}),
+        ("cbam_resnext50_1k_2018", {}),
     ],
 )
 def test_tables_read_as_accepted(
     name: str, changes: dict[str, Any], golden: Callable[[str, str], None]
 ) -> None:
-    plan = resolve(change(recipe(name), changes), presets()["h200x8"], assumed_data(name))
+    plan = resolve(change(recipe(name), changes), presets()["h200x8"], assumed_data(recipe(name).made_for))
     console = Console(width=WIDTH, record=True, quiet=True)
     console.print(table(plan, rows_of(plan)))
     text = "\n".join(line.rstrip() for line in console.export_text().splitlines())
@@ -44,7 +44,7 @@ def test_tables_read_as_accepted(
 
 def test_swins_fine_tune_by_hand() -> None:
     """configs/swin/swin_base_patch4_window7_224_22kto1k_finetune.yaml at batch 1024: 4e-8, 4e-5, 4e-7; 1e-8."""
-    plan = resolve(recipe("swin_b_22k_to_1k"), presets()["h200x8"], assumed_data("swin_b_22k_to_1k"))
+    plan = resolve(recipe("swin_b_1k_224_from_22k"), presets()["h200x8"], assumed_data("imagenet-1k"))
     decay, spared = rows_of(plan)
     assert (decay.group, decay.weight_decay, spared.group, spared.weight_decay) == (
         "decay",

@@ -52,12 +52,12 @@ def paper_mix() -> Mix:
 
 
 def test_its_plan_reads_as_accepted(golden: Callable[[str, str], None]) -> None:
-    plan = resolve(recipe("swin_b_22k"), presets()["h200x8"], paper_mix())
+    plan = resolve(recipe("swin_b_22k_224"), presets()["h200x8"], paper_mix())
     golden("plans/mix.txt", plan_text(plan) + "\n")
     assert plan.lengths.steps_per_epoch == 4622  # 14,197,122 x 4 / 3 / 4096 = 4,621.46
     again = RunPlan.model_validate_json(plan.model_dump_json())
     assert (again, again.hash) == (plan, plan.hash)
-    alone = resolve(recipe("swin_b_22k"), presets()["h200x8"], paper_mix().first.shardset)
+    alone = resolve(recipe("swin_b_22k_224"), presets()["h200x8"], paper_mix().first.shardset)
     assert "sets" not in alone.model_dump()["data"], "the hashes of earlier plans stay"
 
 

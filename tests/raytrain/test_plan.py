@@ -38,14 +38,14 @@ def planned(name: str) -> RunPlan:
     """The plans that a person has read: two of a laptop, two of eight GPUs."""
     h200 = presets()["h200x8"]
     match name:
-        case "swin_b_22k":
+        case "swin_b_22k_224":
             return resolve(recipe(name), h200, imagenet("22k"))
-        case "swin_l_22k_to_1k_384":
+        case "swin_l_1k_384_from_22k":
             return resolve(recipe(name), h200, imagenet("1k"), init=INIT)
     return resolve(recipe(name), presets()["local-2"], paper_shardset(4800, 960, 48), engine="torch")
 
 
-READ = ["smoke_swin_22k", "smoke_resnext_cbam_1k", "swin_b_22k", "swin_l_22k_to_1k_384"]
+READ = ["smoke_swin_22k", "smoke_resnext_cbam_1k", "swin_b_22k_224", "swin_l_1k_384_from_22k"]
 
 
 @pytest.mark.parametrize("name", READ)
@@ -63,7 +63,7 @@ def test_a_plan_survives_its_own_json(name: str) -> None:
 
 def test_swin_b_22k_by_hand() -> None:
     """Microsoft's schedule: 3,466 whole batches an epoch, 311,940 steps. No image is dropped here: 8.5 steps more."""
-    plan = planned("swin_b_22k")
+    plan = planned("swin_b_22k_224")
     assert plan.lr == pytest.approx(1e-3)  # BASE_LR 1.25e-4 x 4096 / 512
     assert 14_197_122 // 4096 * 90 == 311_940
     lengths = plan.lengths
@@ -83,7 +83,7 @@ def test_swin_b_22k_by_hand() -> None:
 
 
 def test_the_fine_tune_by_hand() -> None:
-    plan = planned("swin_l_22k_to_1k_384")
+    plan = planned("swin_l_1k_384_from_22k")
     assert plan.lr == pytest.approx(4e-5)  # 2e-5 x 1024 / 512
     assert plan.lengths.steps == 37_535  # 30 x 1,281,167 / 1024 = 37,534.19
     assert plan.lengths.warmup_steps == 6_256  # 5 x 1,251.14 = 6,255.70
@@ -101,7 +101,7 @@ def test_hours_and_money_by_hand() -> None:
         sustained_tflops=100,
         node_price_per_hour=10,
     )
-    estimates = resolve(recipe("swin_b_22k"), fleet, imagenet("22k")).estimates
+    estimates = resolve(recipe("swin_b_22k_224"), fleet, imagenet("22k")).estimates
     hours = 6 * estimates.forward_gmacs * 1e9 * 311_949 * 4096 / (8 * 100e12) / 3600
     assert estimates.hours == pytest.approx(hours)
     assert estimates.hours == pytest.approx(41.2, abs=0.1)
@@ -138,7 +138,7 @@ def test_micro_batches_fill_the_memory_and_no_more() -> None:
 
     def fill(memory: float) -> tuple[int, int, float]:
         plan = resolve(
-            recipe("swin_b_22k"), Fleet(name="x", workers_per_node=8, memory_gib=memory), imagenet("22k")
+            recipe("swin_b_22k_224"), Fleet(name="x", workers_per_node=8, memory_gib=memory), imagenet("22k")
         )
         return plan.placement.micro_batch, plan.placement.accumulation, plan.estimates.worker_gib
 
@@ -169,9 +169,9 @@ def test_zero_splits_the_optimizer_and_the_plain_engine_does_not() -> None:
 def test_a_model_that_does_not_fit_names_both_sizes() -> None:
     small = Fleet(name="closet", memory_gib=1.5)
     with pytest.raises(
-        UsageError, match=r"swin_b_22k needs about \d.* GiB per worker even at micro-batch 2.*1\.5"
+        UsageError, match=r"swin_b_22k_224 needs about \d.* GiB per worker even at micro-batch 2.*1\.5"
     ):
-        resolve(recipe("swin_b_22k"), small, imagenet("22k"))
+        resolve(recipe("swin_b_22k_224"), small, imagenet("22k"))
 
 
 def test_an_empty_split_is_refused() -> None:
@@ -255,7 +255,7 @@ def test_one_shard_of_another_content_is_other_data() -> None:
 
 def test_rules_are_given_for_numbers_that_exist() -> None:
     """Each path in `because` leads to a number of the plan, and the derived ones all have a rule."""
-    plan = planned("swin_b_22k")
+    plan = planned("swin_b_22k_224")
     tree = plan.model_dump()
     for path in plan.because:
         node = tree

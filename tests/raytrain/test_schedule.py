@@ -108,7 +108,9 @@ def test_the_middle_of_each_part():
 
 def test_the_cbam_repositorys_drops_by_hand():
     """0.1, / 10 every 30 epochs of 5,004.56 steps: 150,137 steps. 100 epochs of them end at 1e-4."""
-    plan = resolve(recipe("resnext50_cbam_1k"), presets()["h200x8"], paper_shardset(1_281_167, 50_000, 1000))
+    plan = resolve(
+        recipe("cbam_resnext50_1k_2018"), presets()["h200x8"], paper_shardset(1_281_167, 50_000, 1000)
+    )
     assert (plan.lengths.warmup_steps, plan.lengths.lr_drop_every) == (0, 150_137)
     assert plan.because["lengths.lr_drop_every"] == "30 epochs x 1281167 images / 256"
     rates = [

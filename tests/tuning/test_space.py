@@ -61,7 +61,9 @@ def test_a_path_has_one_range():
         parse_space(["optimizer.lr=0.1:0.2", "optimizer.lr=0.1:0.3"], SMOKE)
 
 
-@pytest.mark.parametrize("name", ["smoke_swin_22k", "swin_b_1k", "swin_b_22k_to_1k", "resnext50_cbam_1k"])
+@pytest.mark.parametrize(
+    "name", ["smoke_swin_22k", "swin_b_1k_224", "swin_b_1k_224_from_22k", "cbam_resnext50_1k_2018"]
+)
 def test_the_default_space_holds_the_recipe(name):
     chosen = recipe(name)
     assert own_values(chosen, default_space(chosen)) == {
