@@ -1,0 +1,57 @@
+"""The preflight's judgements: red where the fault is, green where it only looks like one."""
+
+import math
+
+import numpy as np
+
+from tuning.method import checks
+from tuning.method.values import Rate
+
+
+def rate(share: float, of: int = 2000) -> Rate:
+    return Rate(wrong=round(share * of), of=of)
+
+
+def test_a_network_that_knows_nothing_starts_at_ln_k() -> None:
+    assert checks.initial_loss(6.9078, 1000).green
+    assert not checks.initial_loss(math.log(1000) * 1.06, 1000).green
+    assert "ln(1000) is 6.908" in checks.initial_loss(9.1, 1000).found
+
+
+def test_one_wrong_image_of_one_batch_is_red() -> None:
+    assert checks.one_batch(Rate(wrong=0, of=64)).green
+    assert not checks.one_batch(Rate(wrong=1, of=64)).green
+
+
+def test_pixels_must_help() -> None:
+    assert checks.blanked_images(rate(0.6), rate(0.75)).green
+    assert not checks.blanked_images(rate(0.75), rate(0.75)).green
+    assert not checks.blanked_images(rate(0.74), rate(0.75)).green  # within chance
+
+
+def test_held_out_labels_are_judged_only_by_who_has_learned() -> None:
+    assert checks.held_out_labels(rate(0.2), rate(0.3), 0.75).green
+    assert not checks.held_out_labels(rate(0.2), rate(0.76), 0.75).green
+    assert checks.held_out_labels(rate(0.74), rate(0.75), 0.75).green  # nothing learned yet: no proof
+
+
+def test_one_shared_image_is_a_leak() -> None:
+    assert checks.leak(0, 500).green
+    assert not checks.leak(1, 500).green
+
+
+def test_class_mix_takes_small_random_shards_and_refuses_sorted_ones() -> None:
+    rng = np.random.default_rng(0)
+    classes, size = 5000, 1000  # fewer images than classes, as in a shard of ImageNet-22K
+    shuffled = [np.bincount(rng.integers(0, classes, size), minlength=classes).tolist() for _ in range(50)]
+    assert checks.class_mix(shuffled).green
+    half = [np.bincount(rng.integers(0, classes // 2, size), minlength=classes).tolist() for _ in range(25)]
+    other = [
+        np.bincount(rng.integers(classes // 2, classes, size), minlength=classes).tolist() for _ in range(25)
+    ]
+    assert not checks.class_mix(half + other).green
+
+
+def test_input_must_be_faster_than_the_network() -> None:
+    assert checks.input_speed(1200, 1000).green
+    assert not checks.input_speed(1050, 1000).green
