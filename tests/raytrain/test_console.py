@@ -132,16 +132,22 @@ def test_a_plan_for_machines_is_the_plan(raytrain: Callable[..., Said], data: Pa
     assert (plan.placement.workers, plan.placement.micro_batch, plan.placement.engine) == (3, 16, "torch")
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    ("name", "images", "classes"),
+    [
+        ("swin_b_22k_224", 14_197_122, 21_841),
+        ("swin_b_1k_224_from_22k", 1_281_167, 1_000),
+        ("cbam_resnet50_1k_2018_paper", 1_281_167, 1_000),
+        ("smoke_swin_22k", 4_800, 48),
+        ("smoke_resnext_cbam_1k_scratch", 1_600, 16),
+    ],
+)
 def test_without_data_a_recipe_is_planned_for_the_data_it_was_made_for(
-    raytrain: Callable[..., Said], name: str
+    raytrain: Callable[..., Said], name: str, images: int, classes: int
 ) -> None:
     said = raytrain("plan", name, "--fleet", "h200x8", "--json")
     plan = RunPlan.model_validate_json(said.out)
-    sizes = {"22k": (14_197_122, 21_841), "1k": (1_281_167, 1_000)}
-    smoke = {"22k": (4_800, 48), "1k": (1_600, 16)}
-    wide = "22k" if name.endswith("22k") else "1k"
-    assert (plan.data.train_samples, plan.data.classes) == (smoke if "smoke" in name else sizes)[wide]
+    assert (plan.data.train_samples, plan.data.classes) == (images, classes)
     assert plan.data.name.startswith("assumed: ")
 
 
@@ -155,7 +161,7 @@ def test_recipes_are_listed(raytrain: Callable[..., Said]) -> None:
 
 SWIN = "smoke_swin_22k"
 WRONG_PLANS = [
-    (["swin_b"], 2, "unknown recipe 'swin_b'; the nearest: swin_b_1k_224"),
+    (["swin_b"], 2, "unknown recipe 'swin_b'; the nearest: swin_b_1k_384, swin_b_1k_224"),
     (
         [SWIN, "--set", "optimiser.lr=1"],
         2,
