@@ -109,13 +109,16 @@ def eval_batches(
     world: int,
     processes: int = 0,
     cache: Path | None = None,
+    samples: int | None = None,
 ) -> Generator[Batch]:
     """The rank's contiguous part of the split, each sample once; parts differ by at most one sample.
 
-    The last batch may be smaller, and ranks may deliver different numbers of batches: gather at the end.
+    Of the first `samples` of the split alone, if that is given. The last batch may be smaller, and ranks may deliver
+    different numbers of batches: gather at the end.
     """
     chosen = shardset.split(split)
-    first, end = chosen.samples * rank // world, chosen.samples * (rank + 1) // world
+    count = chosen.samples if samples is None else samples
+    first, end = count * rank // world, count * (rank + 1) // world
     shares = (np.arange(start, min(start + batch_size, end)) for start in range(first, end, batch_size))
     rows = Rows([shard.samples for shard in chosen.shards])
     return prefetch(

@@ -114,10 +114,17 @@ def load_data(url: str) -> Data:
     return load_mix(url) if is_mix(url) else load_shardset(url)
 
 
-def to_train(url: str, data: Data, split: str) -> Training:
-    """What is trained on: that split of a set. Of a mix the file has said it: it takes no other than "train"."""
+def to_train(url: str, data: Data, split: str, fraction: float = 1.0) -> Training:
+    """What is trained on: that split of a set, or about a fraction of it (training.first_shards).
+
+    Of a mix the file has said it: it takes no other split than "train", and no fraction.
+    """
     if isinstance(data, ShardSet):
-        return alone(url, data, split)
+        return alone(url, data, split, fraction)
+    if fraction != 1:
+        raise DataUsageError(
+            f"train_fraction {fraction:g}: mix '{data.name}' is trained on whole. Take a fraction of one set"
+        )
     if split != "train":
         raise DataUsageError(
             f"mix '{data.name}' says itself which split of each set is trained on; it has no split '{split}'. "

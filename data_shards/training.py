@@ -9,23 +9,28 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
+from math import ceil
 
 from data_shards.shardset import ShardSet, Split, Value
 
 
 class Part(Value):
-    """A split of a set. `weight` over the sum of all weights is its share of the samples drawn."""
+    """A split of a set, or the first of its shards, about a `fraction` of them.
+
+    `weight` over the sum of all weights is its share of the samples drawn.
+    """
 
     name: str
     url: str
     shardset: ShardSet
     split: str
     weight: Fraction = Fraction(1)
+    fraction: float = 1.0
 
     @property
     def chosen(self) -> Split:
         """The split itself; DataError where the set has none of that name."""
-        return self.shardset.split(self.split)
+        return first_shards(self.shardset.split(self.split), self.fraction)
 
 
 class Training(Value):
@@ -94,10 +99,23 @@ class Training(Value):
         return self.prefix(shard) + self.parts[number].chosen.shards[own].name
 
 
-def alone(url: str, shardset: ShardSet, split: str) -> Training:
-    """A split of one set. DataError where the set has none of that name."""
+def alone(url: str, shardset: ShardSet, split: str, fraction: float = 1.0) -> Training:
+    """A split of one set, or about a `fraction` of it. DataError where the set has none of that name."""
     shardset.split(split)
-    return Training(parts=(Part(name=shardset.name, url=url, shardset=shardset, split=split),))
+    part = Part(name=shardset.name, url=url, shardset=shardset, split=split, fraction=fraction)
+    return Training(parts=(part,))
+
+
+def first_shards(split: Split, fraction: float) -> Split:
+    """The first of its shards, the whole number that is nearest to `fraction` of them, at least one.
+
+    How many images of each class they have is estimated, rounded up: packing deals the classes out by chance.
+    """
+    if fraction == 1:
+        return split
+    shards = split.shards[: max(1, round(fraction * len(split.shards)))]
+    kept = Fraction(sum(shard.samples for shard in shards), max(1, split.samples))
+    return Split(shards=shards, class_counts=tuple(ceil(images * kept) for images in split.class_counts))
 
 
 def merge_classes(lists: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[list[int]]]:

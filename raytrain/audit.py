@@ -35,7 +35,7 @@ def audit_run(run: Path, on_row: Callable[[int, int], None]) -> tuple[Audit, Tra
             f"the data at {url} is another set now: fingerprint {data.fingerprint[:12]}, the run's was "
             f"{plan.data.fingerprint[:12]}: nothing can be proven with it"
         )
-    training = to_train(url, data, plan.recipe.train_split)
+    training = to_train(url, data, plan.recipe.train_split, plan.recipe.train_fraction)
     rows = read_ledger(run, plan)
     claims = _claims(run, max((row.step for row in rows), default=0))
     names = [part.name if training.mixed else "" for part in training.parts]

@@ -77,6 +77,21 @@ class Engine(Protocol):
         ...
 
 
+def weights_of(module: nn.Module) -> list[Tensor]:
+    """Copies of all parameters, where they are."""
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def update_ratio(before: list[Tensor], module: nn.Module) -> float:
+    """|update| / |weights|, both over all parameters: what a step did to the weights `before` it.
+
+    In both engines the module holds whole parameters on every rank, so this needs no collective.
+    """
+    moved = torch._foreach_sub([parameter.detach() for parameter in module.parameters()], before)
+    sizes = [torch.stack(torch._foreach_norm(tensors)).norm() for tensors in (moved, before)]
+    return float(sizes[0] / sizes[1])
+
+
 def average_buffers(module: nn.Module) -> None:
     """Make floating buffers (BatchNorm's running statistics) the mean over ranks, in place: in both engines.
 

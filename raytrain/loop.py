@@ -16,7 +16,7 @@ from torch import nn
 
 from data_shards.loader import Batch
 from raytrain.delivery import Delivery
-from raytrain.engine import Engine, StepResult
+from raytrain.engine import Engine, StepResult, update_ratio, weights_of
 from raytrain.errors import DivergedError, ResumeLater
 from raytrain.evaluation import Evaluation
 from raytrain.execution import laid_out
@@ -28,14 +28,15 @@ from raytrain.schedule import learning_rate
 from raytrain.state import TrainState
 
 MOST_SKIPPED_IN_A_ROW = 10
+UPDATE_EVERY = 10  # steps from one update whose size is measured to the next: the weights are copied for it
 
 
 @dataclass(kw_only=True)
 class Run:
     """A run's parts. `batches` goes on from `state.samples_seen`; `evaluate` and `save` are called by all ranks.
 
-    `last` is the step to end after, the plan's own or a rung's. `teacher` gives logits for the images that the network
-    is trained on.
+    `last` is the step to end after, the plan's own or a rung's. `evaluate_train` looks at some of the training images.
+    `teacher` gives logits for the images that the network is trained on.
     """
 
     plan: RunPlan
@@ -50,6 +51,7 @@ class Run:
     report: Callable[[dict[str, float]], None]
     stop_asked: Callable[[], bool]
     last: int
+    evaluate_train: Callable[[nn.Module], Evaluation | None] | None = None
     teacher: Callable[[torch.Tensor], torch.Tensor] | None = None
     clock: Callable[[], float] = time.monotonic
     waited: float = field(default=0.0)
@@ -90,7 +92,9 @@ def train_step(run: Run) -> bool:
     run.waited = 0.0
     lr = learning_rate(plan, state.step)
     losses = [micro_step(run) for _ in range(plan.placement.accumulation)]
+    before = weights_of(run.engine.module) if state.step % UPDATE_EVERY == 0 else None
     result = run.engine.step(lr)
+    moved = {} if before is None else {"update_ratio": update_ratio(before, run.engine.module)}
     loss, stop, replaced = agree(run, torch.stack(losses).mean())
     count(state, plan.recipe.samples_per_step, result)
     run.log.step(
@@ -105,6 +109,7 @@ def train_step(run: Run) -> bool:
         wait_seconds=run.waited,
         images=plan.recipe.global_batch,
         replaced=replaced,
+        **moved,
     )
     if replaced:
         run.delivery.quarantine(state.step)
@@ -143,18 +148,19 @@ def micro_step(run: Run) -> torch.Tensor:
 def evaluate(run: Run) -> bool:
     """Evaluate and log; whether it is the best so far. Every rank learns the result, so that all agree on it.
 
-    The weights' average is evaluated beside them; the best is the weights' own.
+    The weights' average is evaluated beside them, and the weights on training images; the best is the weights' own.
     """
     began, ema = run.clock(), run.engine.ema
     evaluation = run.ranks.from_first(run.evaluate(run.engine.module))
     average = run.evaluate(ema.module) if ema is not None else None
+    train = run.evaluate_train(run.engine.module) if run.evaluate_train is not None else None
     assert evaluation is not None
     best: bool = evaluation.top1 > run.state.best_top1
     if best:
         run.state.best_top1, run.state.best_step = evaluation.top1, run.state.step
     epoch = epoch_of(run)
     seconds = run.clock() - began
-    run.log.evaluation(run.state.step, epoch, run.state.samples_seen, evaluation, seconds, average)
+    run.log.evaluation(run.state.step, epoch, run.state.samples_seen, evaluation, seconds, average, train)
     run.report({"step": run.state.step, "epoch": epoch, "top1": evaluation.top1, "loss": evaluation.loss})
     return best
 

@@ -14,37 +14,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from cluster.fleet import Fleet
-from data_shards.mix import Data, Mix, to_train
-from data_shards.shardset import ShardSet, Value
+from data_shards.mix import Data
+from data_shards.shardset import Value
+from raytrain.datafacts import DataFacts, data_because, data_facts
 from raytrain.errors import UsageError
 from raytrain.groups import layer_count
 from raytrain.memory import fixed_bytes, image_bytes, micro_batch
 from raytrain.models.arithmetic import forward_macs, parameters
 from raytrain.models.spec import ModelSpec
 from raytrain.recipe import Recipe
-
-
-class SetFacts(Value):
-    """A set of a mix: its images, and how many turns it has of those of all sets."""
-
-    name: str
-    split: str
-    samples: int
-    turns: int
-
-
-class DataFacts(Value):
-    """What the plan needs to know of the data; the fingerprint stands for the rest.
-
-    `train_samples` are those of an epoch. Of a mix, that is when the first of `sets` was drawn once.
-    """
-
-    name: str
-    fingerprint: str
-    train_samples: int
-    eval_samples: int
-    classes: int
-    sets: tuple[SetFacts, ...] = Field((), exclude_if=lambda sets: not sets)
 
 
 class Init(Value):
@@ -173,7 +151,7 @@ def resolve(
             f"--auto-micro-batch tries sizes until a GPU is out of memory, and fleet '{fleet.name}' has CPUs, where "
             "the system would kill the process instead. Without it the plan's estimate is used"
         )
-    facts = _data_facts(recipe, data)
+    facts = data_facts(recipe, data)
     lengths, lengths_because = _lengths(recipe, facts)
     count = parameters(recipe.model, facts.classes, recipe.view.image_size)
     per_image = image_bytes(recipe)
@@ -213,7 +191,7 @@ def resolve(
                 f"optimizer.lr {recipe.optimizer.lr:g} x global batch {recipe.global_batch} "
                 f"/ {recipe.optimizer.lr_batch}"
             ),
-            **_mix_because(facts),
+            **data_because(recipe, facts, data),
             **lengths_because,
             "placement.micro_batch": f"a first guess, the workers try: {micro_because}"
             if auto_micro_batch
@@ -236,48 +214,6 @@ def _check_teacher(teacher: Teacher, recipe: Recipe) -> None:
             forward_macs(teacher.model, teacher.classes, side)
         except UsageError as error:
             raise UsageError(f"the teacher {teacher.checkpoint} cannot look at {side} px: {error}") from None
-
-
-def _data_facts(recipe: Recipe, data: Data) -> DataFacts:
-    held = data.first.shardset if isinstance(data, Mix) else data
-    if isinstance(data, Mix):
-        training = to_train("", data, recipe.train_split)
-        epoch = data.epoch
-        sets = tuple(
-            SetFacts(name=part.name, split=part.split, samples=part.chosen.samples, turns=turns)
-            for part, turns in zip(training.parts, data.turns, strict=True)
-        )
-    else:
-        epoch, sets = _samples(data, recipe.train_split), ()
-    return DataFacts(
-        name=data.name,
-        fingerprint=data.fingerprint,
-        train_samples=epoch,
-        eval_samples=_samples(held, recipe.eval_split),
-        classes=len(data.classes),
-        sets=sets,
-    )
-
-
-def _samples(shardset: ShardSet, split: str) -> int:
-    """How many a split has; UsageError where there are none."""
-    samples = shardset.split(split).samples
-    if samples == 0:
-        raise UsageError(
-            f"split '{split}' of shard set '{shardset.name}' is empty: put images into SRC/{split}/<class>/ and "
-            "pack again, or cut it off with `raytrain data pack --val-fraction`"
-        )
-    return samples
-
-
-def _mix_because(data: DataFacts) -> dict[str, str]:
-    """What an epoch of a mix is."""
-    if not data.sets:
-        return {}
-    first, turns = data.sets[0], sum(part.turns for part in data.sets)
-    return {
-        "data.train_samples": f"an epoch: the {first.samples} of {first.name} once, in {first.turns} of {turns} turns"
-    }
 
 
 def _lengths(recipe: Recipe, data: DataFacts) -> tuple[Lengths, dict[str, str]]:

@@ -138,6 +138,10 @@ class Recipe(Value):
     `progressive`: stages of other image sizes, one after the other, before that of the view (progressive resizing);
     evaluation has the view's throughout.
     `made_for`: the data whose numbers a plan assumes where it is given none (raytrain/recipes/assumed.py).
+    `train_fraction`: train on the first of the split's shards alone, about that share of them (whole shards, at least
+    one); epochs are passes over what is left. Packing shuffled the images over the shards, so it is a random draw.
+    `train_slice`: so many of the training images, the first ones, are evaluated too wherever the held-out ones are, in
+    the same way: with drop path and mixing the training loss says nothing about them.
     """
 
     name: str
@@ -148,6 +152,8 @@ class Recipe(Value):
     view: View = View()
     progressive: tuple[Stage, ...] = ()
     train_split: str = "train"
+    train_fraction: float = Field(1.0, gt=0, le=1, exclude_if=lambda share: share == 1)
+    train_slice: int = Field(0, ge=0, exclude_if=lambda images: images == 0)
     eval_split: str = "val"
     epochs: PositiveFloat
     global_batch: PositiveInt

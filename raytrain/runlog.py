@@ -146,12 +146,14 @@ class RunLog:
         """One optimizer step: the fields of a row in metrics.jsonl."""
         if self.run is None or self.board is None:
             return
-        for name in ("loss", "grad_norm"):
+        for name in {"loss", "grad_norm", "update_ratio"} & row.keys():
             if not math.isfinite(row[name]):  # NaN and Infinity are no JSON
                 row[name] = None
         append(self.run / METRICS, row)
         if row["loss"] is not None:
             self.board.add_scalar("train/loss", row["loss"], row["step"])
+        if row.get("update_ratio") is not None:
+            self.board.add_scalar("train/update_ratio", row["update_ratio"], row["step"])
         self.board.add_scalar("train/lr", row["lr"], row["step"])
         self.board.add_scalar("train/images_per_second", row["images"] / row["seconds"], row["step"])
 
@@ -163,21 +165,26 @@ class RunLog:
         evaluation: Evaluation,
         seconds: float,
         ema: Evaluation | None = None,
+        train: Evaluation | None = None,
     ) -> None:
-        """One evaluation: a row of its figures, with those of the weights' average, and the last one in full."""
+        """One evaluation: a row of its figures, with those of the weights' average and on the slice of training
+        images, and the last one in full.
+        """
         if self.run is None or self.board is None:
             return
         figures = evaluation.model_dump(include=FIGURES)
         row = {"step": step, "epoch": epoch, "samples": samples, **figures, "seconds": seconds}
-        if ema is not None:
-            row["ema"] = ema.model_dump(include=FIGURES)
+        for beside, found in (("ema", ema), ("train", train)):
+            if found is not None:
+                row[beside] = found.model_dump(include=FIGURES)
         append(self.run / EVALUATIONS, row)
         whole = {"step": step, "evaluation": evaluation.model_dump(mode="json")}
         open_store(str(self.run)).write(LAST_EVALUATION, json.dumps(whole).encode())
         for name, value in figures.items():
             self.board.add_scalar(f"eval/{name}", value, step)
-        for name, value in row.get("ema", {}).items():
-            self.board.add_scalar(f"eval/ema_{name}", value, step)
+        for beside in ("ema", "train"):
+            for name, value in row.get(beside, {}).items():
+                self.board.add_scalar(f"eval/{beside}_{name}", value, step)
 
     def ledger(self, row: Row) -> None:
         """A row of the ledger. Durable, for the checkpoint that comes next witnesses it."""

@@ -31,7 +31,7 @@ def parse(settings: Sequence[str]) -> dict[str, Any]:
 
 def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with the values at dotted paths replaced. Raises UsageError naming the field and what it takes."""
-    tree = recipe.model_dump(mode="json")
+    tree = tree_of(recipe)
     known = sorted(paths(tree))
     for path, value in changes.items():
         if path not in known:
@@ -46,6 +46,12 @@ def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         raise UsageError(_complaint(error.errors()[0], changes)) from None
+
+
+def tree_of(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON, with the fields too that are left out of its dumps while they do nothing."""
+    tree = recipe.model_dump(mode="json")
+    return tree | {name: getattr(recipe, name) for name in Recipe.model_fields if name not in tree}
 
 
 def _complaint(error: ErrorDetails, changes: Mapping[str, Any]) -> str:

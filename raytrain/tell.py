@@ -22,6 +22,7 @@ def plan_text(plan: RunPlan) -> str:
             "data.train_samples",
         ),
         *(("", line, "") for line in mix_lines(plan)),
+        *slice_rows(plan),
         ("classes", f"{plan.data.classes}, data {plan.data.name} {plan.data.fingerprint[:12]}", ""),
         ("image size", f"{recipe.view.image_size} px", ""),
         (
@@ -62,6 +63,12 @@ def plan_text(plan: RunPlan) -> str:
         why = plan.because.get(rule, "")
         lines.append(f"  {name:<18}{value:<34}{'  ' + why if why else ''}".rstrip())
     return "\n".join(lines)
+
+
+def slice_rows(plan: RunPlan) -> list[tuple[str, str, str]]:
+    """The training images that are evaluated too, where there are any."""
+    images = plan.data.train_slice
+    return [("", f"{images} of them evaluated too", "data.train_slice")] if images else []
 
 
 def extra_rows(plan: RunPlan) -> list[tuple[str, str, str]]:

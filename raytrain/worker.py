@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -140,27 +141,28 @@ def assemble(
     """Hand the loop its parts."""
     plan, recipe = job.plan, job.plan.recipe
     stop_file = Path(job.run) / STOP_FILE
-    training = to_train(job.data_url, data, recipe.train_split)
+    training = to_train(job.data_url, data, recipe.train_split, recipe.train_fraction)
     held_url, held = held_out(job.data_url, data)
 
-    def evaluate_now(module: nn.Module) -> Evaluation | None:
+    def evaluate_on(split: str, samples: int, module: nn.Module) -> Evaluation | None:
         average_buffers(module)  # all ranks must evaluate one network
         batches = eval_batches(
             url=held_url,
             shardset=held,
-            split=recipe.eval_split,
+            split=split,
             view=recipe.view,
             batch_size=4 * plan.placement.micro_batch,  # no activations are kept here
             rank=ranks.rank,
             world=ranks.world,
             processes=plan.placement.loader_processes,
+            samples=samples,
         )
         return evaluate(
             module,
             batches,
             ranks=ranks,
-            split=recipe.eval_split,
-            samples=plan.data.eval_samples,
+            split=split,
+            samples=samples,
             classes=plan.data.classes,
             bf16=recipe.precision == "bf16",
         )
@@ -194,7 +196,10 @@ def assemble(
         ),
         ranks=ranks,
         log=log,
-        evaluate=evaluate_now,
+        evaluate=partial(evaluate_on, recipe.eval_split, plan.data.eval_samples),
+        evaluate_train=partial(evaluate_on, training.parts[0].split, plan.data.train_slice)
+        if plan.data.train_slice
+        else None,
         save=save_now,
         report=report,
         stop_asked=stop_file.exists,

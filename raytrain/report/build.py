@@ -56,11 +56,12 @@ class Figures(Value):
 
 
 class EvaluationPoint(Figures):
-    """One evaluation, and that of the weights' average (`ema`) where the run has one."""
+    """One evaluation, that of the weights' average (`ema`) and on the slice of training images, where there are."""
 
     step: int
     epoch: float
     ema: Figures | None = None
+    train: Figures | None = None
 
 
 class Timing(Value):

@@ -54,12 +54,18 @@ def charts(reports: Sequence[Report]) -> list[Chart]:
     names = labels(reports)
     published = "dashed: published" if any(report.plan.recipe.published for report in reports) else ""
     averaged = "dotted: average of the weights (EMA)" if any(map(has_average, reports)) else ""
-    note = "; ".join(filter(None, [published, averaged]))
+    sliced = "dash-dotted: training images, as held-out ones are seen" if any(map(has_slice, reports)) else ""
+    note = "; ".join(filter(None, [published, averaged, sliced]))
     return [
         _wide(
             "Loss", "line: training, as optimized; dots: held out", _losses(reports, names), from_zero=False
         ),
-        _wide("Top-1 on held-out images, %", note, _accuracies(reports, names), from_zero=True),
+        _wide(
+            "Top-1 on held-out and training images, %" if sliced else "Top-1 on held-out images, %",
+            note,
+            _accuracies(reports, names),
+            from_zero=True,
+        ),
         _small("Learning rate", _over(reports, lambda point: point.lr), "{:g}"),
         _small("Throughput, images/s", _over(reports, lambda point: point.images_per_second), "{:,.0f}"),
         _small("Waiting for data, % of a step", _over(reports, lambda point: 100 * point.data_wait), "{:g}"),
@@ -69,6 +75,11 @@ def charts(reports: Sequence[Report]) -> list[Chart]:
 def has_average(report: Report) -> bool:
     """Whether the run's evaluations have figures of the weights' average."""
     return any(point.ema is not None for point in report.evaluations)
+
+
+def has_slice(report: Report) -> bool:
+    """Whether some of the training images were evaluated too."""
+    return any(point.train is not None for point in report.evaluations)
 
 
 def _losses(reports: Sequence[Report], names: list[str]) -> list[Line]:
@@ -90,6 +101,10 @@ def _accuracies(reports: Sequence[Report], names: list[str]) -> list[Line]:
         if average:
             xs, ys = map(list, zip(*average, strict=True))
             lines.append(Line(xs=xs, ys=ys, run=run, label=f"{ys[-1]:.1f}  {name}, EMA", style=":"))
+        train = [(e.epoch, 100 * e.train.top1) for e in report.evaluations if e.train is not None]
+        if train:
+            xs, ys = map(list, zip(*train, strict=True))
+            lines.append(Line(xs=xs, ys=ys, run=run, label=f"{ys[-1]:.1f}  {name}, training", style="-."))
         published = report.plan.recipe.published
         if published is not None:
             ends = [0.0, report.plan.recipe.epochs]

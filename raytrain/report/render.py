@@ -133,6 +133,10 @@ def _held_out(report: Report, found: Evaluation) -> list[tuple[str, str]]:
     if report.evaluations and (average := report.evaluations[-1].ema) is not None:
         facts.append(("top-1 of the weights' average", f"{percent(average.top1, images)} %"))
         facts.append(("loss of the weights' average", f"{average.loss:.4f}"))
+    if report.evaluations and (train := report.evaluations[-1].train) is not None:
+        images = report.plan.data.train_slice
+        facts.append((f"top-1 on {images:,} training images", f"{percent(train.top1, images)} %"))
+        facts.append((f"loss on {images:,} training images", f"{train.loss:.4f}"))
     if report.best is not None:
         facts.append(("best top-1", f"{percent(report.best.top1, images)} % at step {report.best.step:,}"))
     return facts + [
