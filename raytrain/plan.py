@@ -232,7 +232,10 @@ def _lengths(recipe: Recipe, data: DataFacts) -> tuple[Lengths, dict[str, str]]:
         lr_drop_every=max(1, round(in_steps(schedule.step_epochs))) if drops else None,
         evaluate_every=max(1, round(in_steps(recipe.evaluate_epochs))),
         checkpoint_every=max(1, round(in_steps(recipe.checkpoint_epochs))),
-        sizes=tuple((round(in_steps(stage.until)), stage.image_size) for stage in recipe.progressive),
+        sizes=tuple(
+            (steps if stage.until == recipe.epochs else round(in_steps(stage.until)), stage.image_size)
+            for stage in recipe.progressive
+        ),
     )
     epoch = f"{data.train_samples} images / {recipe.global_batch}"
     return lengths, {

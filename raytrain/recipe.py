@@ -135,8 +135,8 @@ class Recipe(Value):
 
     `ema_decay`: how much of a running average of the weights is kept at each step; ConvNeXt has 0.9999
     (facebookresearch/ConvNeXt main.py, model_ema_decay). None for no average (raytrain/ema.py).
-    `progressive`: stages of other image sizes, one after the other, before that of the view (progressive resizing);
-    evaluation has the view's throughout.
+    `progressive`: stages of other image sizes, one after the other, before that of the view (progressive resizing), or
+    to the last epoch in its place (the "FixRes" of torchvision's recipe); evaluation has the view's throughout.
     `made_for`: the data whose numbers a plan assumes where it is given none (raytrain/recipes/assumed.py).
     `train_fraction`: train on the first of the split's shards alone, about that share of them (whole shards, at least
     one); epochs are passes over what is left. Packing shuffled the images over the shards, so it is a random draw.
@@ -172,10 +172,10 @@ class Recipe(Value):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         ends = [stage.until for stage in self.progressive]
-        if ends != sorted(set(ends)) or (ends and ends[-1] >= self.epochs):
+        if ends != sorted(set(ends)) or (ends and ends[-1] > self.epochs):
             raise ValueError(
                 f"the stages of progressive end at {', '.join(f'{end:g}' for end in ends)}: write them in order of "
-                f"`until`, each below epochs {self.epochs:g}"
+                f"`until`, none after epochs {self.epochs:g}"
             )
         if ends and self.model.family == "vit":
             raise ValueError(
@@ -186,7 +186,9 @@ class Recipe(Value):
     @property
     def largest_image(self) -> int:
         """The side of the largest training image, in pixels."""
-        return max([self.view.image_size, *(stage.image_size for stage in self.progressive)])
+        sizes = [stage.image_size for stage in self.progressive]
+        replaced = self.progressive and self.progressive[-1].until == self.epochs
+        return max(sizes if replaced else [*sizes, self.view.image_size])
 
     @property
     def samples_per_step(self) -> int:

@@ -75,10 +75,10 @@ def extra_rows(plan: RunPlan) -> list[tuple[str, str, str]]:
     """What only some recipes have."""
     recipe, rows = plan.recipe, []
     if plan.lengths.sizes:
-        stages = [f"{side} px to step {step}" for step, side in plan.lengths.sizes]
-        rows.append(
-            ("progressive", f"{', '.join(stages)}, then {recipe.view.image_size} px", "lengths.sizes")
-        )
+        stages = ", ".join(f"{side} px to step {step}" for step, side in plan.lengths.sizes)
+        to_the_end = plan.lengths.sizes[-1][0] == plan.lengths.steps
+        then = "evaluated at" if to_the_end else "then"
+        rows.append(("progressive", f"{stages}, {then} {recipe.view.image_size} px", "lengths.sizes"))
     if (repeats := recipe.regularization.repeats) > 1:
         distinct = f"{recipe.samples_per_step} samples a batch, each {repeats} times"
         rows.append(("repeats", distinct, ""))

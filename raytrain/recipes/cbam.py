@@ -50,9 +50,8 @@ def cbam_resnet50_1k_2018() -> Recipe:
     Expected: 77.622 top-1 (README, of the published weights); the paper prints 77.34
     Differs: as above
     """
-    return by_script(
-        "cbam_resnet50_1k_2018", "resnet50_cbam", Published(row="ResNet50 + CBAM", top1=77.622, source=README)
-    )
+    weights = Published(row="ResNet50 + CBAM", top1=77.622, source=README)
+    return by_script("cbam_resnet50_1k_2018", "resnet50_v1_cbam").model_copy(update={"published": weights})
 
 
 def cbam_resnext50_1k_2018() -> Recipe:
@@ -64,7 +63,7 @@ def cbam_resnext50_1k_2018() -> Recipe:
     Expected: 78.08 top-1, the paper's row (error 21.92); its ResNeXts' epochs and stride were others
     Differs: as above
     """
-    return by_script("cbam_resnext50_1k_2018", "resnext50_32x4d_cbam", printed("resnext50_32x4d_v1_cbam"))
+    return by_script("cbam_resnext50_1k_2018", "resnext50_32x4d_v1_cbam")
 
 
 def cbam_resnext101_1k_2018() -> Recipe:
@@ -76,7 +75,7 @@ def cbam_resnext101_1k_2018() -> Recipe:
     Expected: 78.93 top-1, the paper's row (error 21.07); its ResNeXts' epochs and stride were others
     Differs: as above
     """
-    return by_script("cbam_resnext101_1k_2018", "resnext101_32x4d_cbam", printed("resnext101_32x4d_v1_cbam"))
+    return by_script("cbam_resnext101_1k_2018", "resnext101_32x4d_v1_cbam")
 
 
 def cbam_resnet50_1k_2018_paper() -> Recipe:
@@ -88,7 +87,7 @@ def cbam_resnet50_1k_2018_paper() -> Recipe:
     Expected: 77.34 top-1 (error 22.66, main table)
     Differs: from the repository in epochs, 90 instead of 100, and in the place of the stride
     """
-    return by_paper("cbam_resnet50_1k_2018_paper", "resnet50_v1_cbam", printed("resnet50_v1_cbam"))
+    return by_paper("cbam_resnet50_1k_2018_paper", "resnet50_v1_cbam")
 
 
 def cbam_resnext50_1k_2018_paper() -> Recipe:
@@ -100,9 +99,7 @@ def cbam_resnext50_1k_2018_paper() -> Recipe:
     Expected: 78.08 top-1 (error 21.92, main table)
     Differs: from the repository in epochs, 90 instead of 100, and in the network, which it has not
     """
-    return by_paper(
-        "cbam_resnext50_1k_2018_paper", "resnext50_32x4d_v1_cbam", printed("resnext50_32x4d_v1_cbam")
-    )
+    return by_paper("cbam_resnext50_1k_2018_paper", "resnext50_32x4d_v1_cbam")
 
 
 def cbam_resnext101_1k_2018_paper() -> Recipe:
@@ -115,20 +112,21 @@ def cbam_resnext101_1k_2018_paper() -> Recipe:
     Expected: 78.93 top-1 (error 21.07, main table)
     Differs: from the repository in epochs, 90 instead of 100, and in the network, which it has not
     """
-    return by_paper(
-        "cbam_resnext101_1k_2018_paper", "resnext101_32x4d_v1_cbam", printed("resnext101_32x4d_v1_cbam")
-    )
+    return by_paper("cbam_resnext101_1k_2018_paper", "resnext101_32x4d_v1_cbam")
 
 
-def by_script(name: str, model: str, published: Published) -> Recipe:
-    """A named network under the repository's script: SGD at 0.1, / 10 every 30 epochs, 1e-4 on everything."""
-    spec = named(model)
-    assert isinstance(spec, ResNetSpec)
+def by_script(name: str, card: str) -> Recipe:
+    """A row's network under the repository's script: SGD at 0.1, / 10 every 30 epochs, 1e-4 on everything.
+
+    The stride is on the 3x3, where the repository has it.
+    """
+    row = cards()[card]
+    assert row.top1 is not None
     return Recipe(
         name=name,
         summary="ImageNet-1K at 224 px, SGD, 100 epochs, crops and flips only",
         source=SCRIPT,
-        model=spec,
+        model=_network(card).model_copy(update={"stride_in_1x1": False}),
         view=View(image_size=224, interpolation="bilinear"),
         epochs=100,
         global_batch=256,
@@ -137,22 +135,22 @@ def by_script(name: str, model: str, published: Published) -> Recipe:
         ),
         schedule=Schedule(shape="step", warmup_epochs=0, step_epochs=30, step_factor=0.1),
         regularization=Regularization(label_smoothing=0.0, mixup=0.0, cutmix=0.0),
-        published=published,
+        published=Published(row=f"{row.row}, {row.table}", top1=float(100 - row.top1), source=row.paper),
     )
 
 
-def by_paper(name: str, model: str, published: Published) -> Recipe:
-    """A named network, its stride where the paper's FLOPs have it, for the 90 epochs of its text."""
+def by_paper(name: str, card: str) -> Recipe:
+    """A row's network as its FLOPs have it, for the 90 epochs of the text."""
     changes = {
         "summary": "ImageNet-1K at 224 px, SGD, 90 epochs, crops and flips only",
         "source": TEXT,
+        "model": _network(card),
         "epochs": 90.0,
     }
-    return by_script(name, model, published).model_copy(update=changes)
+    return by_script(name, card).model_copy(update=changes)
 
 
-def printed(card: str) -> Published:
-    """The paper's figure on a card: the error turned into top-1."""
-    found = cards()[card]
-    assert found.top1 is not None
-    return Published(row=f"{found.row}, {found.table}", top1=float(100 - found.top1), source=found.paper)
+def _network(card: str) -> ResNetSpec:
+    spec = named(cards()[card].model)
+    assert isinstance(spec, ResNetSpec)
+    return spec

@@ -99,10 +99,24 @@ def test_the_plan_shows_the_stages_and_counts_their_images() -> None:
     assert plan.estimates.hours / usual.estimates.hours == pytest.approx(share)
 
 
+def test_a_stage_to_the_last_epoch_leaves_the_views_size_to_evaluation() -> None:
+    """Also where epochs are no whole number of steps: 2 x 390 / 16 = 48.75."""
+    fixed = change(tiny_recipe(), parse(['progressive=[{"until": 2, "image_size": 8}]']))
+    fleet = Fleet(name="test", sustained_tflops=1)
+    plan, whole = (resolve(made, fleet, paper_shardset(390)) for made in (fixed, tiny_recipe()))
+    assert (plan.lengths.steps, plan.lengths.sizes) == (49, ((49, 8),))
+    assert "progressive       8 px to step 49, evaluated at 16 px" in plan_text(plan)
+    assert (fixed.largest_image, plan.estimates.forward_gmacs) == (8, whole.estimates.forward_gmacs)
+    share = forward_macs(TINY_RESNET, 8, 8) / forward_macs(TINY_RESNET, 8, 16)
+    assert plan.estimates.hours is not None
+    assert whole.estimates.hours is not None
+    assert plan.estimates.hours / whole.estimates.hours == pytest.approx(share)
+
+
 @pytest.mark.parametrize(
     ("stages", "said"),
     [
-        ([{"until": 2, "image_size": 8}], "the stages of progressive end at 2: .* each below epochs 2"),
+        ([{"until": 3, "image_size": 8}], "the stages of progressive end at 3: .* none after epochs 2"),
         (
             [{"until": 1, "image_size": 8}, {"until": 0.5, "image_size": 12}],
             "end at 1, 0.5: write them in order",

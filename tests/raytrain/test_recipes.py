@@ -1,11 +1,14 @@
 """The recipes: found by name, and their numbers against the papers and repositories they cite."""
 
 import inspect
+import re
 
 import pytest
 
 from raytrain.errors import UsageError
 from raytrain.models.arithmetic import stage_sides
+from raytrain.models.cards import CBAM, cards
+from raytrain.models.named import named
 from raytrain.models.spec import ResNetSpec, SwinSpec
 from raytrain.recipe import Recipe
 from raytrain.recipes import GROUPS, UNPUBLISHED, builders, names, recipe, variants
@@ -26,9 +29,13 @@ def test_there_are_as_many_recipes_as_a_person_counted() -> None:
         "swin": 10,
         "swin_paper": 10,
         "cbam": 6,
+        "ablations": 2 * (3 * 8 + 7)
+        - 6,  # three gates of eight networks and seven more of ResNet50; six are above
+        "modern": 9,
+        "cbam_22k": 4,
         "smoke": 6,
     }
-    assert len(names()) == len(set(names())) == 32
+    assert len(names()) == len(set(names())) == 101
 
 
 @pytest.mark.parametrize("name", names())
@@ -44,7 +51,8 @@ def test_a_recipe_has_its_name_and_a_source_and_survives_json(name: str) -> None
 def test_a_function_says_where_its_numbers_come_from(name: str) -> None:
     lines = documentation(name).splitlines()
     assert [line.split(":")[0] for line in lines if line.split(":")[0] in SECTIONS] == SECTIONS
-    assert f"Ours: raytrain train {name} --data s3://" in documentation(name)
+    command = rf"Ours: raytrain train ({name}|NAME) --data s3://bucket/{recipe(name).made_for} --out "
+    assert re.search(command, documentation(name))
 
 
 @pytest.mark.parametrize("name", SWINS)
@@ -175,12 +183,93 @@ def test_cbam_recipes_are_the_repositorys(name: str) -> None:
     assert found.published.top1 == pytest.approx(top1)
 
 
+def test_every_row_of_the_cbam_papers_tables_has_its_two_recipes() -> None:
+    """31 networks: the paper's with its stride, the script's with torchvision's, and the figure that is printed."""
+    rows = {name: recipe(name) for name in names() if "_1k_2018" in name}
+    models = {card.model: card for card in reversed(cards().values()) if card.paper == CBAM}
+    assert len(rows) == 2 * len(models) == 62
+    for name, found in rows.items():
+        if name.endswith("_paper"):
+            (card,) = [card for card in models.values() if named(card.model) == found.model]
+            assert found.published is not None
+            assert card.top1 is not None
+            assert found.published.top1 == pytest.approx(float(100 - card.top1))
+            script = rows[name.removesuffix("_paper")]
+            assert script.model == found.model.model_copy(update={"stride_in_1x1": False})
+            assert (script.epochs, found.epochs) == (100, 90)
+            same = {"name": "", "source": "", "summary": "", "model": None, "epochs": 0, "published": None}
+            assert script.model_copy(update=same) == found.model_copy(update=same)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name.endswith("_modern")])
+def test_modern_recipes_are_torchvisions(name: str) -> None:
+    """The table of parameters of "How to Train State-Of-The-Art Models Using TorchVision's Latest Primitives"."""
+    found = recipe(name)
+    optimizer, schedule, view, moving = found.optimizer, found.schedule, found.view, found.regularization
+    assert (found.global_batch, found.epochs) == (8 * 128, 600)
+    assert (optimizer.name, optimizer.momentum) == ("sgd", 0.9)
+    assert (optimizer.lr, optimizer.lr_batch) == (0.5, 1024)
+    assert (optimizer.weight_decay, optimizer.decay_all, optimizer.clip_norm) == (2e-5, False, None)
+    assert (schedule.shape, schedule.warmup_epochs, schedule.warmup_start) == ("cosine", 5, 0.01)
+    assert schedule.end == 0
+    assert (moving.label_smoothing, moving.mixup, moving.cutmix) == (0.1, 0.2, 1.0)
+    assert (moving.random_erasing, moving.repeats) == (0.1, 4)
+    assert (view.auto_augment, view.interpolation, view.image_size) == ("trivial", "bilinear", 224)
+    assert (round(view.image_size / view.eval_crop), found.largest_image) == (232, 176)
+    # model_ema_decay 0.99998, adjusted by 8 x 128 x 32 / 600, is what 32 of ours make
+    assert found.ema_decay is not None
+    assert found.ema_decay**32 == pytest.approx(1 - 2e-5 * 8 * 128 * 32 / 600, rel=1e-12)
+    assert isinstance(found.model, ResNetSpec)
+    assert not found.model.stride_in_1x1
+    published = {"resnet50_1k_modern": 80.858, "resnext50_1k_modern": 81.198}
+    assert (found.published.top1 if found.published else None) == published.get(name)
+
+
+def test_modern_recipes_are_three_networks_with_three_gates() -> None:
+    plain, gates = {}, {}
+    for name in (name for name in names() if name.endswith("_modern")):
+        model = recipe(name).model
+        assert isinstance(model, ResNetSpec)
+        plain[name] = model.model_copy(update={"attention": "none"})
+        gates[name] = model.attention
+    assert sorted(gates.values()) == ["cbam"] * 3 + ["none"] * 3 + ["se"] * 3
+    for network, model in (
+        ("resnet50", "resnet50"),
+        ("resnext50", "resnext50_32x4d"),
+        ("resnext101", "resnext101_32x4d"),
+    ):
+        assert [plain[f"{gate}{network}_1k_modern"] for gate in ("", "se_", "cbam_")] == [named(model)] * 3
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_cbam_on_22k_has_swins_lengths_and_torchvisions_rates(depth: int) -> None:
+    before, after = recipe(f"cbam_resnext{depth}_22k_224"), recipe(f"cbam_resnext{depth}_1k_224_from_22k")
+    swin, tuned = recipe("swin_b_22k_224"), recipe("swin_b_1k_224_from_22k")
+    modern = recipe(f"cbam_resnext{depth}_1k_modern")
+    for ours, theirs in ((before, swin), (after, tuned)):
+        assert (ours.epochs, ours.global_batch, ours.made_for) == (
+            theirs.epochs,
+            theirs.global_batch,
+            theirs.made_for,
+        )
+        assert ours.schedule.warmup_epochs == theirs.schedule.warmup_epochs
+        assert ours.regularization == modern.regularization.model_copy(update={"repeats": 1})
+        assert (ours.model, ours.published) == (modern.model, None)
+    assert before.optimizer == modern.optimizer
+    peaks = {made.name: made.optimizer.lr / made.optimizer.lr_batch for made in (before, after, swin, tuned)}
+    assert peaks[before.name] * 4096 == pytest.approx(2.0)
+    assert peaks[after.name] / peaks[before.name] == pytest.approx(4e-5 / 1e-3)  # Swin's, at a batch of 1,024
+    assert peaks[tuned.name] * 1024 == pytest.approx(4e-5)
+    assert peaks[swin.name] * 4096 == pytest.approx(1e-3)
+    assert after.optimizer.weight_decay == tuned.optimizer.weight_decay
+
+
 @pytest.mark.parametrize(
     ("wrong", "nearest"),
     [
         ("swin_b", "swin_b_1k_224"),
         ("swinb_22k", "swin_b_22k_224"),
-        ("resnext50", "cbam_resnext50_1k_2018"),
+        ("resnext50", "resnext50_1k_2018"),
         ("SMOKE_SWIN_22K", None),
     ],
 )
