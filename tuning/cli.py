@@ -36,9 +36,9 @@ def tune(
         list[str] | None,
         typer.Option(
             "--space",
-            metavar="PATH=RANGE",
-            help="A field to search: PATH=LOW:HIGH, PATH=log:LOW:HIGH or PATH=choice:A,B; repeatable. "
-            "Without it weight decay and drop path.",
+            metavar="SPACE",
+            help="A ready space's name or a .yaml file; or fields: PATH=LOW:HIGH, PATH=log:LOW:HIGH or "
+            "PATH=choice:A,B, repeatable. Without it weight decay and drop path.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="How many; the first has the recipe's own values.")] = 8,
@@ -72,7 +72,7 @@ def tune(
     from cluster.fleet import load_fleet
     from raytrain.session import absolute, run_folder, warn
     from raytrain.settings import parse
-    from tuning.space import default_space, parse_space
+    from tuning.spaces import asked_space
     from tuning.trial import Sweep, held_sweep
 
     folder = run_folder(out)
@@ -94,7 +94,7 @@ def tune(
         plan=base,
         fleet=load_fleet(fleet, workers),
         data_url=absolute(data),
-        space=parse_space(space, base.recipe) if space else default_space(base.recipe),
+        space=asked_space(space or (), base),
         seed=seed,
         grace=grace,
     )

@@ -1,135 +1,273 @@
-"""The search space: a recipe's field, by its dotted path, to what may be put there.
+"""The search space of a round: every hyper-parameter of the recipe is scientific, nuisance or fixed, and says so.
 
-On the command line: `--space optimizer.lr=log:1e-4:1e-2`, `--space model.drop_path=0:0.3`,
-`--space optimizer.name=choice:adamw,sgd`. Fields of whole numbers draw whole numbers.
+scientific   what the round asks about: its values get equal numbers of points
+nuisance     tuned beside it, so that each scientific value is seen at its best (learning rate, weight decay)
+fixed        stays as the recipe has it: what the round can say nothing about, so it is printed
+
+(google-research/tuning_playbook, "Identifying scientific, nuisance, and fixed hyperparameters".) A hyper-parameter
+that is none of these is refused, so that a new field of the recipe is never left alone by oversight.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, cast
+
+from pydantic import Field, JsonValue
 
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
 from raytrain.recipe import Recipe
-from raytrain.settings import change, parse
+from raytrain.settings import change, paths
+from tuning.dimension import Dimension, Ladder, Offset, Scalar, Setting, Settings
 
-Scalar = bool | int | float | str
-FORMS = "log:LOW:HIGH, LOW:HIGH or choice:A,B,..."
+Point = dict[str, Scalar]
+"""A trial's place in a space: a value by each active parameter's name. Ladders have a rung's name, offsets notches."""
 
-WEIGHT_DECAY = (1e-4, 0.3)  # from ResNet's (He et al. 2016) to ViT's (Dosovitskiy et al. 2020, table 3)
-DROP_PATH = (0.0, 0.3)  # to Swin-S's (Liu et al. 2021, appendix A2.1)
-
-
-class Range(Value):
-    """All numbers from low to high, both included; even in the logarithm where `log`; whole where `integer`."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    def holds(self, value: Any) -> bool:
-        """Whether the value can be drawn."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
-
-    @property
-    def form(self) -> str:
-        """As `--space` takes it."""
-        return f"{'log:' if self.log else ''}{self.low!r}:{self.high!r}"
-
-    @property
-    def ends(self) -> tuple[Scalar, ...]:
-        """The values that a recipe must accept for it to accept all."""
-        return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
+NO_HYPER_PARAMETERS = (
+    *("name", "summary", "source", "published", "published.*"),  # words
+    *(
+        "train_split",
+        "eval_split",
+        "evaluate_epochs",
+        "checkpoint_epochs",
+    ),  # how trials are compared and kept
+    *("execution.*", "model.family"),  # how it is computed; and another family has other fields
+)
 
 
-class Choice(Value):
-    """One of some values, without an order."""
+class Param(Value):
+    """A parameter that is searched. `paths` are the recipe's fields that it sets; a ladder names its own.
 
-    values: tuple[Scalar, ...]
+    when      it exists only where these parameters, or recipe fields, have one of these values
+    source    where its ends, rungs or prior are from
+    """
 
-    def holds(self, value: Any) -> bool:
-        """Whether the value can be drawn."""
-        return value in self.values
+    name: str
+    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    role: Literal["scientific", "nuisance"]
+    dimension: Dimension
+    when: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
+    source: str = ""
 
-    @property
-    def form(self) -> str:
-        """As `--space` takes it."""
-        return "choice:" + ",".join(v if isinstance(v, str) else json.dumps(v) for v in self.values)
+    def settings(self, value: Scalar, point: Mapping[str, Scalar]) -> Settings:
+        """What it sets in the recipe where it has this value; `point` holds the parameters before it."""
+        if isinstance(self.dimension, Ladder):
+            return self.dimension.rungs[str(value)]
+        if isinstance(self.dimension, Offset):
+            return dict.fromkeys(self.paths, self.dimension.value(int(value), point))
+        return dict.fromkeys(self.paths, value)
 
     @property
-    def ends(self) -> tuple[Scalar, ...]:
-        """The values that a recipe must accept for it to accept all."""
-        return self.values
+    def every(self) -> Iterator[Settings]:
+        """Settings that a recipe must accept for it to accept all."""
+        match self.dimension:
+            case Ladder(rungs=rungs):
+                yield from rungs.values()
+            case Offset(prior=prior, by=by, values=notches):
+                yield from (self.settings(n, {by: key}) for key in prior for n in notches)
+            case plain:
+                yield from (self.settings(end, {}) for end in plain.ends)
 
 
-Dimension = Range | Choice
-Space = dict[str, Dimension]
+class Space(Value):
+    """What is searched of one recipe. `own` are the recipe's values at all of its hyper-parameters, and its family."""
+
+    name: str
+    params: Annotated[tuple[Param, ...], Field(min_length=1)]
+    own: dict[str, JsonValue]
+
+    def active(self, param: Param, point: Mapping[str, Scalar]) -> bool:
+        """Whether a parameter exists, given the values of those before it."""
+        if not param.when:
+            return True
+        known = {**self.own, **self.settings(point), **point}
+        return all(known.get(key) in values for key, values in param.when.items())
+
+    def settings(self, point: Mapping[str, Scalar]) -> Settings:
+        """The point as changes to the recipe."""
+        settings: Settings = {}
+        for param in self.params:
+            if param.name in point:
+                settings |= param.settings(point[param.name], point)
+        return settings
+
+    @property
+    def own_point(self) -> Point | None:
+        """The recipe as a point of the space; None where one of its values is not among those searched."""
+        point: Point = {}
+        for param in self.params:
+            if self.active(param, point):
+                value = self._own_value(param, point)
+                if value is None:
+                    return None
+                point[param.name] = value
+        return point
+
+    def _own_value(self, param: Param, point: Point) -> Scalar | None:
+        dimension = param.dimension
+        if isinstance(dimension, Ladder | Offset):
+            for value in dimension.values:
+                wanted = param.settings(value, point)
+                if all(_same(self.own[path], setting) for path, setting in wanted.items()):
+                    return value
+            return None
+        held = {json.dumps(self.own[path]) for path in param.paths}
+        own = self.own[param.paths[0]]
+        return cast(Scalar, own) if len(held) == 1 and dimension.holds(own) else None
+
+    @property
+    def fixed(self) -> dict[str, JsonValue]:
+        """The hyper-parameters that stay as the recipe has them."""
+        searched = {path for param in self.params for path in param.paths}
+        return {
+            path: value for path, value in self.own.items() if path not in searched and path != "model.family"
+        }
+
+    def caveats(self) -> list[str]:
+        """The fixed hyper-parameters, a line for each part of the recipe: of these the search says nothing."""
+        groups: dict[str, list[str]] = {}
+        for path, value in self.fixed.items():
+            group, _, field = path.rpartition(".")
+            shown = value if isinstance(value, str) else json.dumps(value)
+            groups.setdefault(group or "recipe", []).append(f"{field} {shown}")
+        return [f"{group}: {', '.join(fields)}" for group, fields in groups.items()]
+
+    def lines(self) -> dict[str, str]:
+        """Each hyper-parameter's role and range in words: two spaces are compared by these."""
+        searched = {
+            param.name: f"{param.role}, {param.dimension.form}"
+            + "".join(
+                f", when {key} is {' or '.join(map(str, values))}" for key, values in param.when.items()
+            )
+            for param in self.params
+        }
+        return searched | {path: f"fixed, {json.dumps(value)}" for path, value in self.fixed.items()}
 
 
-def default_space(recipe: Recipe) -> Space:
-    """Weight decay and drop path: what a recipe's regularization is tuned by. Widened to hold the recipe's own."""
-    decay, drop = recipe.optimizer.weight_decay, recipe.model.drop_path
-    lowest = min(WEIGHT_DECAY[0], decay) if decay > 0 else WEIGHT_DECAY[0]
+def differences(old: Space, new: Space) -> list[str]:
+    """In what two spaces differ, one line each: `parameter: old -> new`."""
+    before, after = old.lines(), new.lines()
+    return [
+        f"{name}: {before.get(name, '(not there)')} -> {after.get(name, '(not there)')}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def declare(name: str, params: Sequence[Param], fixed: Sequence[str], recipe: Recipe) -> Space:
+    """The space of this recipe. Parameters that its family never has are left away.
+
+    `fixed` names fields, or groups of them (`schedule.*`, `*`), which then means: those that nothing else names.
+    Raises UsageError for an unknown or an undeclared field, two roles for one, and values that the recipe refuses.
+    """
+    own = hyper_parameters(recipe)
+    here = tuple(param for param in params if not _never(param, params, own))
+    for number, param in enumerate(here):
+        for path in param.paths:
+            _known(path, own, recipe)
+        _prior_is_known(param, here[:number])
+        for settings in param.every:
+            _accepted(recipe, settings)
+    pinned = {pattern for pattern in fixed if "*" not in pattern}
+    for pattern in fixed:
+        if "*" not in pattern:
+            _known(pattern, own, recipe)
+        elif not any(fnmatchcase(path, pattern) for path in own):
+            raise UsageError(f"fixed {pattern} names no field of recipe '{recipe.name}'")
+    _one_role_each(here, pinned)
+    searched = {path for param in here for path in param.paths}
+    bare = [
+        path
+        for path in own
+        if path not in searched
+        and path != "model.family"
+        and not any(fnmatchcase(path, pattern) for pattern in fixed)
+    ]
+    if bare:
+        raise UsageError(
+            f"nothing is said of {', '.join(bare)}: every hyper-parameter of recipe '{recipe.name}' needs "
+            "a role; search it as scientific or nuisance, or list it under fixed"
+        )
+    if not here:
+        raise UsageError(f"nothing is searched that recipe '{recipe.name}' has")
+    return Space(name=name, params=here, own=own)
+
+
+def hyper_parameters(recipe: Recipe) -> dict[str, JsonValue]:
+    """The recipe's values at every hyper-parameter, and its model's family."""
+    tree = recipe.model_dump(mode="json")
     return {
-        "optimizer.weight_decay": Range(low=lowest, high=max(WEIGHT_DECAY[1], decay), log=True),
-        "model.drop_path": Range(low=DROP_PATH[0], high=max(DROP_PATH[1], drop)),
+        path: _at(tree, path)
+        for path in paths(tree)
+        if path == "model.family" or not any(fnmatchcase(path, pattern) for pattern in NO_HYPER_PARAMETERS)
     }
 
 
-def parse_space(texts: Sequence[str], recipe: Recipe) -> Space:
-    """The space that `--space` options name. Raises UsageError for an unknown path, form or bound."""
-    space: Space = {}
-    for text in texts:
-        path, equals, form = text.partition("=")
-        if not equals:
-            raise UsageError(f"--space {text}: write path={FORMS}, e.g. --space optimizer.lr=log:1e-4:1e-2")
-        if path in space:
-            raise UsageError(f"--space {text}: {path} has a range already; give each path once")
-        integer = isinstance(own(recipe, path), int)
-        space[path] = _dimension(text, form, integer=integer)
-        for value in space[path].ends:
-            try:
-                change(recipe, {path: value})
-            except UsageError as error:
-                raise UsageError(f"--space {text}: {str(error).removeprefix('--set ')}") from None
-    return space
-
-
-def own(recipe: Recipe, path: str) -> Any:
-    """The recipe's own value at a path. Raises UsageError, suggesting the nearest, for an unknown one."""
-    node: Any = recipe.model_dump(mode="json")
-    for part in path.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            change(recipe, {path: None})  # raises: it knows the nearest paths
-        node = node[part]
-    if isinstance(node, Mapping):
-        change(recipe, {path: None})  # a group of fields is none
-    return node
-
-
-def own_values(recipe: Recipe, space: Space) -> dict[str, Any] | None:
-    """The recipe as a point of the space, or None where one of its values lies outside."""
-    values = {path: own(recipe, path) for path in space}
-    return values if all(space[path].holds(value) for path, value in values.items()) else None
-
-
-def _dimension(text: str, form: str, *, integer: bool) -> Dimension:
-    if form.startswith("choice:"):
-        values = tuple(parse([f"x={item}"])["x"] for item in form.removeprefix("choice:").split(","))
-        if len(set(map(json.dumps, values))) < len(values) or len(values) < 2:
-            raise UsageError(f"--space {text}: choice needs at least two different values")
-        return Choice(values=values)
-    log, bounds = form.startswith("log:"), form.removeprefix("log:").split(":")
+def _accepted(recipe: Recipe, settings: Settings) -> None:
+    """Raises UsageError, in the words of a space, where the recipe refuses a value."""
     try:
-        low, high = (float(bound) for bound in bounds)
-    except ValueError:
-        raise UsageError(f"--space {text}: '{form}' is no range; write {FORMS}") from None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UsageError(f"--space {text}: the low end {low:g} must be a number below the high end {high:g}")
-    if log and low <= 0:
-        raise UsageError(f"--space {text}: a log range starts above 0, not at {low:g}; leave log: away")
-    if integer and not (low.is_integer() and high.is_integer()):
-        raise UsageError(f"--space {text}: the field takes whole numbers; give whole ends")
-    return Range(low=low, high=high, log=log, integer=integer)
+        change(recipe, settings)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--set ", "")) from None
+
+
+def _known(path: str, own: Mapping[str, JsonValue], recipe: Recipe) -> None:
+    """Raises UsageError, with the nearest fields, where the recipe has none of that name to search."""
+    if path in own and path != "model.family":
+        return
+    if path in paths(recipe.model_dump(mode="json")):
+        raise UsageError(
+            f"{path} is no hyper-parameter: trials that differ in it are not compared. Use --set for it"
+        )
+    change(recipe, {path: None})  # raises: it knows the nearest
+
+
+def _prior_is_known(param: Param, before: Sequence[Param]) -> None:
+    """Raises UsageError where an offset has no prior for some value of the parameter that it goes by."""
+    if not isinstance(param.dimension, Offset) or not param.dimension.by:
+        return
+    values = [other.dimension.values or () for other in before if other.name == param.dimension.by]
+    if not values or set(map(str, values[0])) - param.dimension.prior.keys():
+        raise UsageError(
+            f"{param.name} takes its prior by {param.dimension.by}, which has to be declared before "
+            f"it, with the values {', '.join(param.dimension.prior)}"
+        )
+
+
+def _never(param: Param, params: Sequence[Param], own: Mapping[str, JsonValue]) -> bool:
+    """Whether a condition on the recipe itself leaves the parameter no chance."""
+    moved = {other.name for other in params} | {path for other in params for path in other.paths}
+    return any(key not in moved and own.get(key) not in values for key, values in param.when.items())
+
+
+def _one_role_each(params: Sequence[Param], pinned: set[str]) -> None:
+    """Raises UsageError where a field has two roles, unless the two never meet."""
+    for number, param in enumerate(params):
+        if both := sorted(set(param.paths) & pinned):
+            raise UsageError(f"{both[0]} is fixed and searched (by {param.name}); leave one away")
+        for other in params[:number]:
+            apart = any(
+                not set(param.when[key]) & set(other.when[key]) for key in param.when.keys() & other.when
+            )
+            if other.name == param.name:
+                raise UsageError(f"{param.name} is declared twice; give each parameter once")
+            if not apart and (both := sorted(set(param.paths) & set(other.paths))):
+                raise UsageError(
+                    f"{both[0]} is set by {other.name} and by {param.name}; a field has one role"
+                )
+
+
+def _same(held: JsonValue, setting: Setting) -> bool:
+    if isinstance(held, int | float) and isinstance(setting, int | float):
+        return math.isclose(held, setting, rel_tol=1e-5)
+    return json.dumps(held) == json.dumps(setting)
+
+
+def _at(tree: Mapping[str, JsonValue], path: str) -> JsonValue:
+    node: JsonValue = dict(tree)
+    for part in path.split("."):
+        assert isinstance(node, Mapping)
+        node = node[part]
+    return node

@@ -4,7 +4,6 @@ Ray Tune asks it for trials and tells it how they ended. A trial that an interru
 out again, with its number and folder, and goes on from its own checkpoint.
 """
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from raytrain.errors import RunError
-from tuning.space import Choice, Dimension, Space, own_values
+from tuning.search.tpe import distribution, quiet_optuna
 from tuning.trial import WORST, Outcome, Sweep, outcome_file
 
 STUDY, NAME = "study.db", "sweep"
@@ -44,13 +43,13 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # Ray is untyped
 
     def __init__(self, sweep: Sweep, out: Path) -> None:
         study = open_study(out)
-        first = own_values(sweep.plan.recipe, sweep.space)
+        first = sweep.space.own_point
         if first is not None:
             study.enqueue_trial(first, skip_if_exists=True)
-        self.out, self.sweep_seed = out, sweep.seed
+        self.out, self.sweep_seed, self.space = out, sweep.seed, sweep.space
         self.interrupted = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         super().__init__(
-            distributions(sweep.space),
+            {param.name: distribution(param.dimension) for param in sweep.space.params},
             metric="top1",
             mode="max",
             sampler=sampler(sweep.seed, 0),
@@ -64,7 +63,7 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # Ray is untyped
         study.sampler = sampler(self.sweep_seed, len(study.trials))
         if self.interrupted:
             self._ot_trials[trial_id] = optuna.Trial(study, self.interrupted.pop(0)._trial_id)
-        changes = super().suggest(trial_id)
+        changes = self.space.settings(super().suggest(trial_id))
         return {"number": self._ot_trials[trial_id].number, "changes": changes}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -109,27 +108,6 @@ def sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
     return optuna.samplers.TPESampler(
         seed=drawn, n_startup_trials=RANDOM_TRIALS, multivariate=True, constant_liar=True
     )
-
-
-def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
-    """The space in Optuna's words."""
-    return {path: _distribution(dimension) for path, dimension in space.items()}
-
-
-def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
-    if isinstance(dimension, Choice):
-        return optuna.distributions.CategoricalDistribution(dimension.values)
-    if dimension.integer:
-        return optuna.distributions.IntDistribution(
-            int(dimension.low), int(dimension.high), log=dimension.log
-        )
-    return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-
-
-def quiet_optuna() -> None:
-    """Optuna speaks only when something is wrong."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome:

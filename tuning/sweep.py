@@ -104,12 +104,13 @@ def at_once(sweep: Sweep, concurrency: int | None) -> int:
 def check_lengths(sweep: Sweep) -> None:
     """Resolve the ends of every dimension: trials are compared step by step, so they need equal lengths."""
     base = sweep.plan.lengths
-    for path, dimension in sweep.space.items():
-        for value in dimension.ends:
-            lengths = trial_plan(sweep, {path: value}).lengths
+    for param in sweep.space.params:
+        for changes in param.every:
+            lengths = trial_plan(sweep, changes).lengths
             if (lengths.steps, lengths.evaluate_every) != (base.steps, base.evaluate_every):
                 raise UsageError(
-                    f"--space {path}: at {value} a trial has {lengths.steps} steps, evaluated every "
+                    f"--space {param.name}: at {', '.join(map(str, changes.values()))} a trial has "
+                    f"{lengths.steps} steps, evaluated every "
                     f"{lengths.evaluate_every}, the recipe's own {base.steps} and {base.evaluate_every}; "
                     "trials of different lengths cannot be compared. Use --set for it"
                 )
@@ -138,7 +139,7 @@ def claim(out: Path, sweep: Sweep) -> None:
 
 def options(sweep: Sweep) -> dict[str, str]:
     """What makes this the same search, beside the plan, as the command line has it."""
-    space = {f"--space {path}": dimension.form for path, dimension in sweep.space.items()}
+    space = sweep.space.lines()
     return {**space, "--seed": str(sweep.seed), "--grace": str(sweep.grace)}
 
 

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from data_shards.shardset import Value
 from raytrain.errors import RunError
-from tuning.trial import trial_folder
+from tuning.dimension import Settings
+from tuning.trial import held_sweep, trial_folder
 
 HEADS = {"optimizer.weight_decay": "weight decay", "model.drop_path": "drop path", "optimizer.lr": "lr"}
 
@@ -19,7 +20,7 @@ class Row(Value):
     """A trial that ended: its number, what it changed, how it went, and its run's folder."""
 
     trial: int
-    changes: dict[str, bool | int | float | str]
+    changes: Settings
     state: str
     step: int
     top1: float | None
@@ -31,11 +32,12 @@ def read_rows(out: Path) -> list[Row]:
     """The study's told trials, best first; those without an evaluation last."""
     from tuning.study import ended, failed, open_study, outcome_of
 
-    study = open_study(out)
+    study, sweep = open_study(out), held_sweep(out)
+    assert sweep is not None
     rows = [
         Row(
             trial=trial.number,
-            changes=trial.params,
+            changes=sweep.space.settings(trial.params),
             run=str(trial_folder(out, trial.number)),
             **outcome_of(trial).model_dump(),
         )

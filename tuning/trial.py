@@ -15,6 +15,7 @@ from raytrain.errors import ResumeLater, RunError
 from raytrain.plan import RunPlan, resolve
 from raytrain.runlog import EVALUATIONS, METRICS, read_rows
 from raytrain.settings import change
+from tuning.dimension import Settings
 from tuning.space import Space
 
 WORST = (
@@ -55,7 +56,7 @@ class Outcome(Value):
     problem: str = ""
 
 
-def trial_plan(sweep: Sweep, changes: dict[str, Any]) -> RunPlan:
+def trial_plan(sweep: Sweep, changes: Settings) -> RunPlan:
     """The plan of the trial with these changes. Raises UsageError where a value is refused."""
     base = sweep.plan
     return resolve(

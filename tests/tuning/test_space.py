@@ -7,14 +7,19 @@ from hypothesis import strategies as st
 from raytrain.errors import UsageError
 from raytrain.recipes import recipe
 from raytrain.settings import change
-from tuning.space import Choice, Range, default_space, own_values, parse_space
+from tuning.dimension import Choice, Range
+from tuning.spaces.read import default_space, parse_space
 
 SMOKE = recipe("smoke_swin_22k")
 
 
+def dimensions(space):
+    return {param.name: param.dimension for param in space.params}
+
+
 def test_every_form_is_read():
     texts = ["optimizer.lr=log:1e-4:1e-2", "model.drop_path=0:0.3", "optimizer.name=choice:adamw,sgd"]
-    assert parse_space([*texts, "seed=0:9"], SMOKE) == {
+    assert dimensions(parse_space([*texts, "seed=0:9"], SMOKE)) == {
         "optimizer.lr": Range(low=1e-4, high=1e-2, log=True),
         "model.drop_path": Range(low=0.0, high=0.3),
         "optimizer.name": Choice(values=("adamw", "sgd")),
@@ -29,7 +34,8 @@ def test_every_form_is_read():
 )
 def test_a_range_reads_back_what_it_writes(low, high, log):
     dimension = Range(low=low, high=high, log=log)
-    assert parse_space([f"model.drop_path={dimension.form}"], SMOKE) == {"model.drop_path": dimension}
+    held = parse_space([f"model.drop_path={dimension.form}"], SMOKE)
+    assert dimensions(held) == {"model.drop_path": dimension}
 
 
 @pytest.mark.parametrize(
@@ -66,13 +72,12 @@ def test_a_path_has_one_range():
 )
 def test_the_default_space_holds_the_recipe(name):
     chosen = recipe(name)
-    assert own_values(chosen, default_space(chosen)) == {
+    assert default_space(chosen).own_point == {
         "optimizer.weight_decay": chosen.optimizer.weight_decay,
         "model.drop_path": chosen.model.drop_path,
     }
 
 
 def test_a_recipe_outside_of_the_space_is_no_point_of_it():
-    assert (
-        own_values(change(SMOKE, {"optimizer.lr": 1.0}), parse_space(["optimizer.lr=0.1:0.2"], SMOKE)) is None
-    )
+    recipe_outside = change(SMOKE, {"optimizer.lr": 1.0})
+    assert parse_space(["optimizer.lr=0.1:0.2"], recipe_outside).own_point is None

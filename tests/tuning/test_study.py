@@ -6,11 +6,11 @@ from optuna.trial import TrialState
 from sweeps import small_set, small_sweep
 
 from raytrain.errors import RunError, UsageError
-from tuning.space import Choice, Range
+from tuning.dimension import Choice, Range
 from tuning.study import StudySearch, ended, failed, open_study, outcome_of
 from tuning.sweep import check_lengths, claim
 from tuning.table import best, read_rows
-from tuning.trial import Outcome, outcome_file
+from tuning.trial import SWEEP, Outcome, outcome_file
 
 SPACE = {
     "optimizer.lr": Range(low=1e-4, high=1e-1, log=True),
@@ -29,19 +29,24 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
+def search_in(out, sweep):
+    (out / SWEEP).write_text(sweep.model_dump_json())
+    return StudySearch(sweep, out)
+
+
 def end(out, search, trial_id, number, outcome):
     outcome_file(out, number).write_text(outcome.model_dump_json())
     search.on_trial_complete(trial_id, {})
 
 
 def test_the_first_trial_has_the_recipes_own_values(data, out):
-    search = StudySearch(small_sweep(data, SPACE), out)
+    search = search_in(out, small_sweep(data, SPACE))
     assert search.suggest("a") == {"number": 0, "changes": {"optimizer.lr": 2e-3, "optimizer.name": "adamw"}}
     assert search.suggest("b")["changes"]["optimizer.lr"] != 2e-3
 
 
 def test_every_ending_is_told_as_optuna_has_it(data, out):
-    search = StudySearch(small_sweep(data, SPACE), out)
+    search = search_in(out, small_sweep(data, SPACE))
     outcomes = [
         Outcome(state="finished", step=80, top1=0.75),
         Outcome(state="stopped", step=40, top1=0.5),
@@ -69,7 +74,7 @@ def test_every_ending_is_told_as_optuna_has_it(data, out):
 
 
 def test_a_trial_whose_driver_died_failed(data, out):
-    search = StudySearch(small_sweep(data, SPACE), out)
+    search = search_in(out, small_sweep(data, SPACE))
     search.suggest("a")
     search.on_trial_complete("a", error=True)
     assert "driver process died" in outcome_of(failed(open_study(out))[0]).problem
@@ -118,8 +123,8 @@ def test_another_sweep_is_refused_with_what_differs(data, out):
     other = {"optimizer.lr": Range(low=1e-4, high=1.0, log=True)}
     with pytest.raises(RunError) as refused:
         claim(out, small_sweep(data, other, seed=1))
-    assert "--space optimizer.lr: log:0.0001:0.1 -> log:0.0001:1.0" in str(refused.value)
-    assert "--space optimizer.name: choice:adamw,sgd -> (none)" in str(refused.value)
+    assert "optimizer.lr: scientific, log:0.0001:0.1 -> scientific, log:0.0001:1.0" in str(refused.value)
+    assert 'optimizer.name: scientific, choice:adamw,sgd -> fixed, "adamw"' in str(refused.value)
     assert "--seed: 0 -> 1" in str(refused.value)
 
 

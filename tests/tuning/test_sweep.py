@@ -10,7 +10,7 @@ from raytrain.plan import RunPlan
 from raytrain.runlog import METRICS
 from raytrain.runlog import read_rows as lines
 from raytrain.settings import change, parse
-from tuning.space import Choice
+from tuning.dimension import Choice
 from tuning.trial import trial_folder
 
 GOOD, HUGE = 2e-3, 1e30
@@ -83,14 +83,14 @@ def earlier(sweep, evaluations):
     """A trial that had every evaluation right."""
     import optuna
 
-    from tuning.study import distributions
+    from tuning.search.tpe import distribution
     from tuning.trial import Outcome
 
     outcome = Outcome(state="finished", step=80, top1=1.0)
     return optuna.trial.create_trial(
         value=1.0,
         params={"optimizer.lr": GOOD},
-        distributions=distributions(sweep.space),
+        distributions={"optimizer.lr": distribution(SPACE["optimizer.lr"])},
         intermediate_values=evaluations,
         user_attrs={"outcome": outcome.model_dump(mode="json")},
     )

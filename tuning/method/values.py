@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from data_shards.shardset import Value
-from tuning.space import Scalar
+from tuning.dimension import Settings
 
 Kind = Literal[
     "capacity_up",
@@ -52,7 +52,7 @@ class Change(Value):
 
     name: str
     kind: Kind
-    settings: dict[str, Scalar] = Field(default_factory=dict)
+    settings: Settings = Field(default_factory=dict)
     data: float = 1.0
     length: float = 1.0
     clean_labels: bool = False
@@ -64,7 +64,7 @@ class Trial(Value):
     `length` is a factor on the recipe's epochs for all trials of a round (short rounds first), before the change's.
     """
 
-    settings: dict[str, Scalar]
+    settings: Settings
     change: Change | None
     seed: int
     length: float = 1.0

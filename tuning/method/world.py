@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from tuning.dimension import Settings
 from tuning.method.values import Change, Check, Rate, Reading, Trial
-from tuning.space import Scalar
 
 
 class World(Protocol):
@@ -14,7 +14,7 @@ class World(Protocol):
         """The preflight: minutes, before anything else is spent."""
         ...
 
-    def changes(self, settings: dict[str, Scalar]) -> tuple[Change, ...]:
+    def changes(self, settings: Settings) -> tuple[Change, ...]:
         """The probes that can be made from these settings: at most one of each kind, what exists alone."""
         ...
 

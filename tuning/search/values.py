@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 from pydantic import Field
 
 from data_shards.shardset import Value
-from tuning.space import Scalar
+from tuning.dimension import Settings
 
 
 class RungJob(Value):
@@ -20,7 +20,7 @@ class RungJob(Value):
 
     trial: int
     rung: int
-    changes: dict[str, Scalar]
+    changes: Settings
     samples: int
     folder: str
     attempt: int = 0
