@@ -18,6 +18,7 @@ Kind = Literal[
     "regularize_down",
     "half_data",
     "quarter_data",
+    "more_data",
     "lr_up",
     "lr_down",
     "longer",
@@ -45,6 +46,8 @@ class Rate(Value):
 
 class Change(Value):
     """One change against the incumbent. `settings` are recipe paths; what is not named stays.
+
+    `more_data` is never trained: its effect is what the curve over half and quarter of the data predicts.
 
     data         share of the training samples
     length       factor on the number of epochs
@@ -134,7 +137,8 @@ class Effect(Value):
 
     n                  pairs
     standard_error     of the mean difference
-    least              max(3 standard errors, the least effect that matters): more than this counts
+    least              max(3 standard errors, the least effect that matters): more than this counts. With few pairs it
+                       is more than 3 of them, as Student's t has it: what luck exceeds once in 741 times
     gpu_hours          what the pairs' changed arms cost
     """
 
@@ -174,7 +178,8 @@ class Verdict(Value):
     """What is worst, and how we know. `change` is what it proposes, None where nothing in the recipe is to change.
 
     confidence         probability that the effect has this sign (from its standard error); None for checks
-    images_needed      of a data verdict: (low, best, high), how many training images the target needs
+    images_needed      of a data verdict: (low, best, high), how many training images the target needs; None where no
+                       number does
     untested           what this verdict did not try, and so cannot exclude
     would_change_it    what would have to be seen for another verdict
     """
@@ -185,6 +190,6 @@ class Verdict(Value):
     effects: tuple[Effect, ...] = ()
     confidence: float | None
     gpu_hours: float
-    images_needed: tuple[float, float, float] | None = None
+    images_needed: tuple[float | None, float | None, float | None] | None = None
     untested: tuple[str, ...] = ()
     would_change_it: str

@@ -1,0 +1,78 @@
+"""Answers to a proposal: what may be said, and what `--auto` says."""
+
+import difflib
+
+from raytrain.errors import UsageError
+from tuning.method.rows import Accept, Answer, Answered, Force, Pin, Proposal, Reject
+from tuning.method.state import OUTSIDE, MethodState
+from tuning.method.values import Change
+from tuning.method.world import World
+from tuning.space import Scalar
+
+
+def auto(proposal: Proposal, state: MethodState, world: World) -> Answered:  # noqa: ARG001
+    """Accept. Where the data are worst, which no loop can change, the best change that counts is made instead."""
+    if proposal.verdict.cause in ("data", "labels"):
+        counting = [
+            effect for effect in proposal.alternatives if effect.counts and effect.n >= state.spec.seeds
+        ]
+        if counting:
+            return Answered(answer=Force(change=counting[0].change), by="auto")
+    return Answered(answer=Accept(), by="auto")
+
+
+def checked(answer: Answer, proposal: Proposal | None, state: MethodState) -> Answer:
+    """The answer, if it can be given now. Raises UsageError where it contradicts what was said before."""
+    match answer:
+        case Pin():
+            return _pin(answer, state)
+        case Force():
+            return _force(answer, state)
+        case Accept() | Reject() if proposal is None:
+            raise UsageError(f"--{answer.kind}: nothing is proposed yet")
+        case Reject() if proposal is not None and proposal.verdict.cause in ("floor", "inconclusive"):
+            raise UsageError(
+                f"--reject: the verdict is '{proposal.verdict.cause}', and no other change is left that counts; "
+                "--force NAME makes one nevertheless, --accept ends the study"
+            )
+        case _:
+            return answer
+
+
+def named_change(name: str, state: MethodState, world: World) -> Change:
+    """The change of that name among those that the world has. Raises UsageError, suggesting the nearest."""
+    offered = [change for change in world.changes(state.settings) if change.kind not in OUTSIDE]
+    for change in offered:
+        if name in (change.name, change.kind):
+            return change
+    names = [change.name for change in offered]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names
+    raise UsageError(f"--force {name}: there is no such change; the nearest: {', '.join(near)}")
+
+
+def parse_pin(text: str) -> tuple[str, Scalar | None]:
+    """PATH, as it is, or PATH=VALUE."""
+    from raytrain.settings import parse
+
+    if "=" not in text:
+        return text, None
+    [(path, value)] = parse([text]).items()
+    return path, value
+
+
+def _pin(pin: Pin, state: MethodState) -> Pin:
+    if pin.path not in state.pinned:
+        return pin
+    held = state.pinned[pin.path]
+    if pin.value is not None and pin.value != state.settings.get(pin.path, held):
+        raise UsageError(
+            f"--pin {pin.path}={pin.value}: it is pinned to {state.settings.get(pin.path, 'its own value')} already"
+        )
+    return pin
+
+
+def _force(force: Force, state: MethodState) -> Force:
+    pinned = [path for path in force.change.settings if path in state.pinned]
+    if pinned:
+        raise UsageError(f"--force {force.change.name}: it changes {', '.join(pinned)}, which is pinned")
+    return force
