@@ -317,7 +317,7 @@ def _macs_of_steps(recipe: Recipe, lengths: Lengths, model: ModelSpec, classes: 
 
 def differences(old: RunPlan, new: RunPlan) -> list[str]:
     """The fields in which two plans' identities differ, one line each: `path: old -> new`."""
-    before, after = _flatten(old.identity), _flatten(new.identity)
+    before, after = flatten(old.identity), flatten(new.identity)
     paths = sorted(before.keys() | after.keys())
     return [
         f"{path}: {before.get(path, '(none)')} -> {after.get(path, '(none)')}"
@@ -326,11 +326,12 @@ def differences(old: RunPlan, new: RunPlan) -> list[str]:
     ]
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """The leaves of nested JSON by their dotted paths, as JSON texts."""
     flat: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = json.dumps(value)
     return flat

@@ -13,7 +13,8 @@ class RungJob(Value):
     """A trial's next stretch of training. It goes on from where the trial's run is, and ends by itself.
 
     changes      recipe paths and the values that this trial has there
-    samples      how many training samples the trial has seen when the rung ends; the whole run's, at the last rung
+    begun        how many training samples the trial had seen when its last rung ended; 0 at its first
+    samples      how many it has seen when this rung ends; the whole run's, at the last rung
     folder       the trial's run, under the study's folder
     attempt      0, or how often this rung was tried before: a worker may die
     """
@@ -21,6 +22,7 @@ class RungJob(Value):
     trial: int
     rung: int
     changes: Settings
+    begun: int = 0
     samples: int
     folder: str
     attempt: int = 0
