@@ -19,20 +19,16 @@ from pydantic import Field, JsonValue
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
 from raytrain.recipe import Recipe
-from raytrain.settings import change, paths
+from raytrain.settings import change, paths, tree_of
 from tuning.dimension import Dimension, Ladder, Offset, Scalar, Setting, Settings
 
 Point = dict[str, Scalar]
 """A trial's place in a space: a value by each active parameter's name. Ladders have a rung's name, offsets notches."""
 
 NO_HYPER_PARAMETERS = (
-    *("name", "summary", "source", "published", "published.*"),  # words
-    *(
-        "train_split",
-        "eval_split",
-        "evaluate_epochs",
-        "checkpoint_epochs",
-    ),  # how trials are compared and kept
+    *("name", "summary", "source", "published", "published.*"),
+    *("made_for", "train_split", "train_fraction"),  # the data
+    *("eval_split", "train_slice", "evaluate_epochs", "checkpoint_epochs"),  # how trials are compared
     *("execution.*", "model.family"),  # how it is computed; and another family has other fields
 )
 
@@ -94,14 +90,14 @@ class Space(Value):
         return settings
 
     @property
-    def own_point(self) -> Point | None:
-        """The recipe as a point of the space; None where one of its values is not among those searched."""
+    def own_point(self) -> Point:
+        """The recipe as a point of the space. Where one of its values is not among those searched: empty, no change."""
         point: Point = {}
         for param in self.params:
             if self.active(param, point):
                 value = self._own_value(param, point)
                 if value is None:
-                    return None
+                    return {}
                 point[param.name] = value
         return point
 
@@ -197,7 +193,7 @@ def declare(name: str, params: Sequence[Param], fixed: Sequence[str], recipe: Re
 
 def hyper_parameters(recipe: Recipe) -> dict[str, JsonValue]:
     """The recipe's values at every hyper-parameter, and its model's family."""
-    tree = recipe.model_dump(mode="json")
+    tree = tree_of(recipe)
     return {
         path: _at(tree, path)
         for path in paths(tree)
@@ -217,7 +213,7 @@ def _known(path: str, own: Mapping[str, JsonValue], recipe: Recipe) -> None:
     """Raises UsageError, with the nearest fields, where the recipe has none of that name to search."""
     if path in own and path != "model.family":
         return
-    if path in paths(recipe.model_dump(mode="json")):
+    if path in paths(tree_of(recipe)):
         raise UsageError(
             f"{path} is no hyper-parameter: trials that differ in it are not compared. Use --set for it"
         )

@@ -44,7 +44,7 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # Ray is untyped
     def __init__(self, sweep: Sweep, out: Path) -> None:
         study = open_study(out)
         first = sweep.space.own_point
-        if first is not None:
+        if first:
             study.enqueue_trial(first, skip_if_exists=True)
         self.out, self.sweep_seed, self.space = out, sweep.seed, sweep.space
         self.interrupted = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

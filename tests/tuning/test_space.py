@@ -80,4 +80,4 @@ def test_the_default_space_holds_the_recipe(name):
 
 def test_a_recipe_outside_of_the_space_is_no_point_of_it():
     recipe_outside = change(SMOKE, {"optimizer.lr": 1.0})
-    assert parse_space(["optimizer.lr=0.1:0.2"], recipe_outside).own_point is None
+    assert parse_space(["optimizer.lr=0.1:0.2"], recipe_outside).own_point == {}

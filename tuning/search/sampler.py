@@ -60,17 +60,16 @@ def propose(
     pending: Sequence[Point] = (),
     objectives: Sequence[Objective] = ("error",),
 ) -> Point:
-    """The point of one trial. Trial 0 has the recipe's own values, where they are a point of the space.
+    """The point of one trial. Trial 0 has the recipe's own values, in the space or not.
 
     `pending` are its batch's earlier points: TPE takes them for bad ones and keeps away (a constant liar).
     """
-    own = space.own_point
-    if number == 0 and own is not None:
-        return own
+    if number == 0:
+        return space.own_point
     if strategy == "random":
         return _drawn(space, list(_generator(study_seed, number).random(len(space.params))))
     if strategy == "sobol" or number < STARTUP:
-        return _sobol(space, study_seed, number - (own is not None))
+        return _sobol(space, study_seed, number - 1)
     from tuning.search.tpe import tpe_point
 
     seed = int(_generator(study_seed, number).integers(2**32))

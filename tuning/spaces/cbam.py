@@ -35,18 +35,19 @@ def cbam_regularization(recipe: Recipe, _: Regime) -> Space:
             dimension=Choice(values=(0.0, 0.1)),
             source="0.1: Szegedy et al. 2016; it helped a ResNet-50 in mlcommons/algorithmic-efficiency's logs",
         ),
-        _weight_decay(),
+        _weight_decay(recipe),
         learning_rate(recipe),
     )
     return declare("cbam_regularization", params, FIXED, recipe)
 
 
 def cbam_capacity(recipe: Recipe, _: Regime) -> Space:
-    """Depth, cardinality at equal cost, and width."""
+    """Depth, cardinality at about equal cost (of bottlenecks), and width."""
     depths = Ladder(
         rungs={"50": {"model.depths": (3, 4, 6, 3)}, "101": {"model.depths": (3, 4, 23, 3)}}
         | {"152": {"model.depths": (3, 8, 36, 3)}}
     )
+    basic = Ladder(rungs={"18": {"model.depths": (2, 2, 2, 2)}, "34": {"model.depths": (3, 4, 6, 3)}})
     cardinalities = Ladder(
         rungs={
             f"{groups}x{width}d": {"model.groups": groups, "model.width_per_group": width}
@@ -59,6 +60,15 @@ def cbam_capacity(recipe: Recipe, _: Regime) -> Space:
             paths=depths.paths,
             role="scientific",
             dimension=depths,
+            when={"model.block": ("bottleneck",)},
+            source="He et al. 2016, table 1",
+        ),
+        Param(
+            name="depth of basic blocks",
+            paths=basic.paths,
+            role="scientific",
+            dimension=basic,
+            when={"model.block": ("basic",)},
             source="He et al. 2016, table 1",
         ),
         Param(
@@ -66,6 +76,7 @@ def cbam_capacity(recipe: Recipe, _: Regime) -> Space:
             paths=cardinalities.paths,
             role="scientific",
             dimension=cardinalities,
+            when={"model.block": ("bottleneck",)},
             source="Xie et al. 2017, table 2: about as many parameters each",
         ),
         Param(
@@ -75,7 +86,7 @@ def cbam_capacity(recipe: Recipe, _: Regime) -> Space:
             dimension=Choice(values=(1.0, 1.5, 2.0)),
             source="the CBAM paper's WideResNet18 has 1.5 and 2.0",
         ),
-        _weight_decay(),
+        _weight_decay(recipe),
         learning_rate(recipe),
     )
     return declare("cbam_capacity", params, FIXED, recipe)
@@ -136,11 +147,12 @@ def cbam_smoke(recipe: Recipe, _: Regime) -> Space:
     return declare("cbam_smoke", params, FIXED, recipe)
 
 
-def _weight_decay() -> Param:
+def _weight_decay(recipe: Recipe) -> Param:
+    prior = recipe.optimizer.weight_decay or RESNET_WEIGHT_DECAY
     return Param(
         name="optimizer.weight_decay",
         paths=("optimizer.weight_decay",),
         role="nuisance",
-        dimension=Offset(prior={"": RESNET_WEIGHT_DECAY}, notch=ROOT_10, log=True, low=-2, high=2),
-        source=f"He et al. 2016, section 3.4, and CBAM's train_imagenet.py; a notch is {ROOT_10:.2f}, as AugReg's",
+        dimension=Offset(prior={"": prior}, notch=ROOT_10, log=True, low=-2, high=2),
+        source=f"the recipe's own (1e-4: He et al. 2016, section 3.4); a notch is {ROOT_10:.2f}, as AugReg's",
     )
