@@ -22,10 +22,11 @@ Row = TypeVar("Row", bound=Value)
 
 
 class Ledger(Generic[Row]):
-    """The rows of a study, and the only way to add one. One process writes at a time (`raytrain.claim.run_lock`).
+    """The rows of a study, and the only way to add one. One process writes at a time (`raytrain.session.run_lock`).
 
     `copy` is a store's URL (s3://...): each row is there too when `add` returns, and a study whose folder was lost
-    goes on from it. Raises RunError where a row is damaged that is not the last.
+    goes on from it. Raises RunError where a row is damaged that is not the last, and where folder and copy have gone
+    on apart.
     """
 
     def __init__(
@@ -33,36 +34,58 @@ class Ledger(Generic[Row]):
     ) -> None:
         self.file, self.kinds = study / LEDGER, kinds
         self.store = open_store(copy) if copy else None
-        if self.store is not None and not self.file.exists():
-            self._fetch(study)
+        if copy:
+            self._agree(copy, say)
         self.rows = self._read(say)
 
     def add(self, row: Row) -> None:
-        """Write a row down, durably."""
-        with self.file.open("ab") as file:
-            file.write(self.kinds.dump_json(row) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Write a row down, durably. Raises RunError where the disk does not take it; the rows are what they were."""
+        size = self.file.stat().st_size if self.file.exists() else 0
+        try:
+            with self.file.open("ab") as file:
+                file.write(self.kinds.dump_json(row) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            if not size:
+                _sync_folder(self.file.parent)
+        except OSError as error:
+            if self.file.exists():
+                os.truncate(self.file, size)
+            raise RunError(
+                f"{self.file} cannot be written: {error.strerror}; make room there, then the same command goes on"
+            ) from None
         if self.store is not None:
             self.store.write(LEDGER, self.file.read_bytes())
         self.rows.append(row)
 
-    def _fetch(self, study: Path) -> None:
+    def _agree(self, copy: str, say: Callable[[str], None]) -> None:
+        """Bring the folder up to its copy, where the study went on from that on another machine."""
         assert self.store is not None
         try:
-            open_store(str(study)).write(LEDGER, self.store.read(LEDGER))
+            there = self.store.read(LEDGER)
         except NotFoundError:
             return
+        here = self.file.read_bytes() if self.file.exists() else b""
+        if here.startswith(there):
+            return
+        if not there.startswith(here[: here.rfind(b"\n") + 1]):
+            raise RunError(
+                f"{self.file} and its copy in {copy} have gone on apart: keep the one that is wanted, and move "
+                "the other away"
+            )
+        open_store(str(self.file.parent)).write(LEDGER, there)
+        say(f"{self.file}: taken from its copy in {copy}")
 
     def _read(self, say: Callable[[str], None]) -> list[Row]:
         """All whole rows. A last line that a crash cut short is cut off, and said: what it was for was not done."""
         if not self.file.exists():
             return []
-        lines = self.file.read_bytes().splitlines(keepends=True)
+        *lines, rest = self.file.read_bytes().split(b"\n")
+        lines += [rest] if rest else []
         rows: list[Row] = []
         for number, line in enumerate(lines, start=1):
             try:
-                if not line.endswith(b"\n"):
+                if number == len(lines) and rest:
                     raise ValueError("it has no end")
                 rows.append(self.kinds.validate_json(line))
             except (ValidationError, ValueError) as error:
@@ -73,5 +96,14 @@ class Ledger(Generic[Row]):
                         "copy, or start again in another folder"
                     ) from None
                 say(f"{self.file}: the last line was not written to its end, and is left out")
-                os.truncate(self.file, sum(map(len, lines[:-1])))
+                os.truncate(self.file, sum(len(line) + 1 for line in lines[:-1]))
         return rows
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the name of a new file survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
