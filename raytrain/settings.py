@@ -63,10 +63,10 @@ def _complaint(error: ErrorDetails, changes: Mapping[str, Any]) -> str:
     ]
     asked = " ".join(f"--set {path}={json.dumps(changes[path])}" for path in near or changes)
     exact = where in changes or error["type"] == "value_error"
-    return f"{asked}: {'' if exact else f'{where}: '}{_needed(error)}"
+    return f"{asked}: {'' if exact else f'{where}: '}{needed(error)}"
 
 
-def _needed(error: ErrorDetails) -> str:
+def needed(error: ErrorDetails) -> str:
     """A validation error in the words of someone who never heard of the validator."""
     match error["type"]:
         case "value_error":

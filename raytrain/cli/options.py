@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from raytrain.plan import Init, RunPlan, Teacher
 
 RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe's name; `raytrain recipes` lists them.")
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe's name, as `raytrain recipes` lists them, or your own: FILE.py:FUNCTION.",
+    ),
 ]
 DataUrl = Annotated[
     str,

@@ -10,6 +10,7 @@ from importlib import import_module
 
 from raytrain.errors import UsageError
 from raytrain.recipe import Recipe
+from raytrain.recipes import own
 
 Builder = Callable[[], Recipe]
 
@@ -38,13 +39,20 @@ def names() -> list[str]:
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises UsageError, suggesting the nearest, for an unknown one."""
+    """The recipe of that name, or of a function in a user's file (recipes/own.py).
+
+    Raises UsageError: suggesting the nearest for an unknown name, with file and line for what a file does wrong.
+    """
+    if own.is_file(name):
+        return own.load(name)
     for group in GROUPS:
         found = builders(group)
         if name in found:
             return found[name]()
     near = difflib.get_close_matches(name, names(), n=3, cutoff=0.3) or names()
-    raise UsageError(f"unknown recipe '{name}'; the nearest: {', '.join(near)}. All: raytrain recipes")
+    raise UsageError(
+        f"unknown recipe '{name}'; the nearest: {', '.join(near)}. All: raytrain recipes; your own: FILE.py:FUNCTION"
+    )
 
 
 def variants(name: str) -> dict[str, Recipe]:

@@ -162,6 +162,7 @@ def test_recipes_are_listed(raytrain: Callable[..., Said]) -> None:
 SWIN = "smoke_swin_22k"
 WRONG_PLANS = [
     (["swin_b"], 2, "unknown recipe 'swin_b'; the nearest: swin_b_1k_384, swin_b_1k_224"),
+    (["absent.py:mine"], 2, "recipe absent.py:mine: there is no file absent.py"),
     (
         [SWIN, "--set", "optimiser.lr=1"],
         2,

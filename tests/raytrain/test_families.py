@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 from plans import tiny_recipe
-from small import small, smalls
+from small import smalls
 from torch import nn
 from torchvision.models.regnet import BlockParams, RegNet
 from torchvision.ops import StochasticDepth
@@ -17,6 +17,7 @@ from raytrain.models.named import named, named_specs
 from raytrain.models.spec import BitSpec, RegNetSpec, VitSpec
 from raytrain.optim import make_optimizer
 from raytrain.recipe import Optimizer
+from raytrain.recipes.twins import small
 
 CLASSES = 5
 FAMILIES = ["swin_t", "resnet18", "resnet50_cbam", "regnet_y_4g", "deit_s", "deit_s_gap", "bit_r101x3"]

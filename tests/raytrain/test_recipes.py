@@ -278,5 +278,5 @@ def test_an_unknown_recipe_names_the_nearest(wrong: str, nearest: str | None) ->
         recipe(wrong)
     said = str(refused.value)
     assert said.startswith(f"unknown recipe '{wrong}'; the nearest: ")
-    assert said.endswith("All: raytrain recipes")
+    assert said.endswith("All: raytrain recipes; your own: FILE.py:FUNCTION")
     assert nearest is None or nearest in said
