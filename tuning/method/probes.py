@@ -18,9 +18,9 @@ from tuning.method.student import THREE_SIGMA, quantile
 from tuning.method.values import Cause, Change, Effect, Trial
 from tuning.method.world import World
 
-MOST = 6  # pairs
+MOST = 8  # pairs
 PRIOR = 6  # what the noise of all probes weighs beside a probe's own, in degrees of freedom (Smyth 2004, moderated t)
-UNLIKELY = 0.95  # an effect is excluded when its interval's end, one-sided, does not reach the least effect
+UNLIKELY = 0.9  # an effect is excluded when its interval's end, one-sided, does not reach the least effect
 
 CAUSES: dict[str, Cause] = {
     "capacity_up": "capacity",

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 
 from pydantic import Field
 
@@ -63,7 +62,7 @@ class MethodState(Value):
     looks: tuple[Looked, ...] = ()
     finished: Finished | None = None
 
-    @cached_property
+    @property
     def spent(self) -> float:
         """GPU-hours of all trials."""
         return sum(row.reading.gpu_hours for row in self.trained.values())
