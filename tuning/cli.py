@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 
+def _list_spaces(asked: bool) -> None:
+    if asked:
+        from tuning.spaces.show import list_spaces
+
+        print(list_spaces())
+        raise typer.Exit
+
+
 @app.command()
 def tune(
     recipe: RecipeName,
@@ -64,6 +72,15 @@ def tune(
     init_classes: InitClasses = None,
     address: Address = None,
     as_json: AsJson = False,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--list-spaces",
+            callback=_list_spaces,
+            is_eager=True,
+            help="Print the ready spaces, and nothing else.",
+        ),
+    ] = False,
 ) -> None:
     """Search a recipe's fields for the best top-1; run again with the same arguments to continue.
 
@@ -73,6 +90,7 @@ def tune(
     from raytrain.session import absolute, run_folder, warn
     from raytrain.settings import parse
     from tuning.spaces import asked_space
+    from tuning.spaces.show import show, show_fixed
     from tuning.trial import Sweep, held_sweep
 
     folder = run_folder(out)
@@ -98,6 +116,8 @@ def tune(
         seed=seed,
         grace=grace,
     )
+    for line in (*show(sweep.space), *show_fixed(sweep.space)):
+        warn(line)
     from tuning.sweep import run_sweep
     from tuning.table import best, command, read_rows
 

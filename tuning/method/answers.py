@@ -3,11 +3,11 @@
 import difflib
 
 from raytrain.errors import UsageError
+from tuning.dimension import Scalar
 from tuning.method.rows import Accept, Answer, Answered, Force, Pin, Proposal, Reject
 from tuning.method.state import OUTSIDE, MethodState
 from tuning.method.values import Change
 from tuning.method.world import World
-from tuning.space import Scalar
 
 
 def auto(proposal: Proposal, state: MethodState, world: World) -> Answered:  # noqa: ARG001

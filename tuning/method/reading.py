@@ -103,4 +103,4 @@ def _seconds(metrics: Rows, evaluated: Rows, events: Rows) -> float:
         for (before, _), (after, event) in pairwise(times)
         if event != "started"
     )
-    return max(parts, sessions)
+    return float(max(parts, sessions))

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter
 
 from data_shards.shardset import Value
+from tuning.dimension import Scalar, Settings
 from tuning.method.floor import UNKNOWN, Floor
 from tuning.method.target import Target
 from tuning.method.values import Cause, Change, Check, Effect, Rate, Reading, Trial, Verdict
-from tuning.space import Scalar
 
 LEAST = 0.002
 """Twice what seeds alone move a ResNet-50 on ImageNet by (0.09 to 0.13 points; the algoperf repository's logs)."""
@@ -27,7 +27,7 @@ class Started(Value):
 
     kind: Literal["started"] = "started"
     recipe: str
-    settings: dict[str, Scalar] = Field(default_factory=dict)
+    settings: Settings = Field(default_factory=dict)
     given: dict[str, str] = Field(default_factory=dict)
     target: Target
     floor: Floor = UNKNOWN

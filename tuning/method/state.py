@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from data_shards.shardset import Value
+from tuning.dimension import Scalar, Settings
 from tuning.method.rows import (
     Accept,
     Answered,
@@ -23,7 +24,6 @@ from tuning.method.rows import (
     Trained,
 )
 from tuning.method.values import Change, Check, Reading, Trial, Verdict
-from tuning.space import Scalar
 
 OUTSIDE = ("half_data", "quarter_data", "more_data", "clean_labels")
 """Kinds of change that are not in the recipe: whoever has the data makes them."""
@@ -47,7 +47,7 @@ class MethodState(Value):
 
     spec: Started
     budget: float
-    settings: dict[str, Scalar]
+    settings: Settings
     length: float = 1.0
     checks: tuple[Check, ...] | None = None
     trained: dict[tuple[int, str], Trained] = Field(default_factory=dict)

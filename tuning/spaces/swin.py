@@ -83,9 +83,15 @@ def swin_capacity(recipe: Recipe, kind: Regime) -> Space:
 
 
 def swin_shape(recipe: Recipe, kind: Regime) -> Space:
-    """Depth, width and window apart. Windows that do not tile the image are infeasible: the plan says so."""
+    """Depth, width, and window with the image that it tiles, each apart."""
     depths = Ladder(
         rungs={f"{third} blocks": {"model.depths": (2, 2, third, 2)} for third in (6, 12, 18, 24)}
+    )
+    windows = Ladder(
+        rungs={
+            f"{window} at {side} px": {"model.window": window, "view.image_size": side}
+            for window, side in ((7, 224), (8, 256), (12, 384))
+        }
     )
     params = (
         Param(
@@ -103,11 +109,11 @@ def swin_shape(recipe: Recipe, kind: Regime) -> Space:
             source=TABLE_7,
         ),
         Param(
-            name="model.window",
-            paths=("model.window",),
+            name="window",
+            paths=windows.paths,
             role="scientific",
-            dimension=Choice(values=(7, 8, 12, 14)),
-            source="7 at 224 px, 12 at 384: configs/swin; 8 at 256 and 14 for other sizes",
+            dimension=windows,
+            source="configs/swin and configs/swinv2: a window and the image that it tiles",
         ),
         Param(
             name="model.drop_path",
