@@ -7,8 +7,8 @@ from toy_world import CHANGES, ToyWorld, spec
 
 from raytrain.errors import UsageError
 from tuning.ledger import LEDGER, Ledger
-from tuning.method.answers import auto
-from tuning.method.loop import improve, start
+from tuning.method.answers import accepting
+from tuning.method.loop import begin, carry_on
 from tuning.method.rows import ROWS, Finished, Proposal, Row, Started, Trained
 from tuning.method.state import identity, replay
 from tuning.method.values import Check
@@ -21,8 +21,8 @@ def quiet(line: str) -> None:
 def study(folder: Path, world: ToyWorld, wanted: Started | None = None) -> tuple[list[Row], Finished]:
     folder.mkdir(exist_ok=True)
     ledger: Ledger[Row] = Ledger(folder, ROWS, copy=None, say=quiet)
-    start(ledger, wanted or spec(), world)
-    return ledger.rows, improve(ledger, world, auto, quiet)
+    begin(ledger, wanted or spec(), world, resume=True)
+    return ledger.rows, carry_on(ledger, world, accepting, quiet)
 
 
 def causes(rows: list[Row]) -> list[str]:

@@ -3,14 +3,15 @@
 import difflib
 
 from raytrain.errors import UsageError
-from tuning.dimension import Scalar
+from raytrain.recipe import Recipe
+from raytrain.settings import change, parse, paths, tree_of
 from tuning.method.rows import Accept, Answer, Answered, Force, Pin, Proposal, Reject
 from tuning.method.state import OUTSIDE, MethodState
 from tuning.method.values import Change
 from tuning.method.world import World
 
 
-def auto(proposal: Proposal, state: MethodState, world: World) -> Answered:  # noqa: ARG001
+def accepting(proposal: Proposal, state: MethodState, world: World) -> Answered:  # noqa: ARG001
     """Accept. Where the data are worst, which no loop can change, the best change that counts is made instead."""
     if proposal.verdict.cause in ("data", "labels"):
         counting = [
@@ -41,33 +42,34 @@ def checked(answer: Answer, proposal: Proposal | None, state: MethodState) -> An
 
 def named_change(name: str, state: MethodState, world: World) -> Change:
     """The change of that name among those that the world has. Raises UsageError, suggesting the nearest."""
-    offered = [change for change in world.changes(state.settings) if change.kind not in OUTSIDE]
-    for change in offered:
-        if name in (change.name, change.kind):
-            return change
-    names = [change.name for change in offered]
+    offered = [one for one in world.changes(state.settings) if one.kind not in OUTSIDE]
+    for one in offered:
+        if name in (one.name, one.kind):
+            return one
+    names = [one.name for one in offered]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names
     raise UsageError(f"--force {name}: there is no such change; the nearest: {', '.join(near)}")
 
 
-def parse_pin(text: str) -> tuple[str, Scalar | None]:
-    """PATH, as it is, or PATH=VALUE."""
-    from raytrain.settings import parse
-
-    if "=" not in text:
-        return text, None
-    [(path, value)] = parse([text]).items()
-    return path, value
+def parse_pin(text: str, recipe: Recipe) -> Pin:
+    """PATH, as it is, or PATH=VALUE. Raises UsageError for a path that the recipe has not, or a value it refuses."""
+    settings = parse([text]) if "=" in text else {}
+    path = next(iter(settings), text)
+    known = list(paths(tree_of(recipe)))
+    if path not in known:
+        near = difflib.get_close_matches(path, known, n=3, cutoff=0.3) or known
+        raise UsageError(
+            f"--pin {path}: recipe '{recipe.name}' has no such field; the nearest: {', '.join(near)}"
+        )
+    change(recipe, settings)
+    return Pin(path=path, settings=settings)
 
 
 def _pin(pin: Pin, state: MethodState) -> Pin:
-    if pin.path not in state.pinned:
-        return pin
-    held = state.pinned[pin.path]
-    if pin.value is not None and pin.value != state.settings.get(pin.path, held):
-        raise UsageError(
-            f"--pin {pin.path}={pin.value}: it is pinned to {state.settings.get(pin.path, 'its own value')} already"
-        )
+    held = {pin.path: state.settings[pin.path]} if pin.path in state.settings else {}
+    if pin.path in state.pinned and pin.settings and pin.settings != held:
+        value = f"to {held[pin.path]}" if held else "as the recipe has it"
+        raise UsageError(f"--pin {pin.path}={pin.settings[pin.path]}: it is pinned {value} already")
     return pin
 
 

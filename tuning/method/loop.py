@@ -18,6 +18,7 @@ from tuning.method.rows import (
     Trained,
 )
 from tuning.method.state import MethodState, replay
+from tuning.method.tell import trained_text
 from tuning.method.values import Reading, Trial
 from tuning.method.world import World
 
@@ -32,10 +33,11 @@ class Answerer(Protocol):
         ...
 
 
-def start(ledger: Ledger[Row], wanted: Started, world: World) -> MethodState:
-    """Begin a study, or go on with the one that the ledger holds, whatever ended it but its own end.
+def begin(ledger: Ledger[Row], wanted: Started, world: World, *, resume: bool) -> None:
+    """Begin a study, or go on with the one that the ledger holds.
 
-    Raises UsageError for a budget below one baseline, and for a study of something else.
+    Raises UsageError for a budget below one baseline, for a study of something else, and for one that was not asked
+    to go on.
     """
     if not ledger.rows:
         state = replay([wanted])
@@ -46,15 +48,24 @@ def start(ledger: Ledger[Row], wanted: Started, world: World) -> MethodState:
                 f"({wanted.seeds} trainings); give more, or shorten the rounds with --length"
             )
         ledger.add(wanted)
-        return state
+        return
     held = ledger.rows[0]
     assert isinstance(held, Started)
     _same(held, wanted, str(ledger.file.parent))
+    if not resume:
+        raise UsageError(
+            f"{ledger.file.parent} holds this study already, {len(ledger.rows)} rows: --resume goes on"
+        )
     state = replay(ledger.rows)
-    mended = state.finished is not None and state.finished.outcome in ("bug", "input") and not state.trained
-    if wanted.budget != state.budget or mended:
+    if wanted.budget != state.budget or _again(state):
         ledger.add(Funded(budget=wanted.budget))
-    return replay(ledger.rows)
+
+
+def _again(state: MethodState) -> bool:
+    """Whether it ended with something that can be tried again: a red check, or trainings that failed."""
+    red = state.checks is not None and not all(check.green for check in state.checks)
+    failed = any(row.reading.state == "failed" for row in state.trained.values())
+    return state.finished is not None and state.finished.outcome in ("bug", "input") and (red or failed)
 
 
 def _same(held: Started, wanted: Started, folder: str) -> None:
@@ -69,8 +80,8 @@ def _same(held: Started, wanted: Started, folder: str) -> None:
         raise UsageError(f"{folder} holds a study of something else ({differing}): choose another --out")
 
 
-def improve(ledger: Ledger[Row], world: World, answer: Answerer, say: Say) -> Finished:
-    """Go on with a started study to its end. Raises ResumeLater where a proposal waits for a person."""
+def carry_on(ledger: Ledger[Row], world: World, answer: Answerer, say: Say) -> Finished:
+    """Do what a study wants until its end. Raises ResumeLater where a proposal waits for a person."""
     while True:
         state = replay(ledger.rows)
         step = decide(state, world)
@@ -80,7 +91,7 @@ def improve(ledger: Ledger[Row], world: World, answer: Answerer, say: Say) -> Fi
                 ledger.add(Checked(checks=world.checks()))
             case Train():
                 say(f"{step.state}: {len(step.trials)} trainings ({step.why})")
-                _train(ledger, world, step.trials)
+                _train(ledger, world, step.trials, say)
             case Propose():
                 if state.pending is None:
                     ledger.add(step.proposal)
@@ -95,8 +106,9 @@ def improve(ledger: Ledger[Row], world: World, answer: Answerer, say: Say) -> Fi
                 ledger.add(Finished(outcome=step.outcome, text=step.text, verdict=step.verdict))
 
 
-def _train(ledger: Ledger[Row], world: World, trials: tuple[Trial, ...]) -> None:
+def _train(ledger: Ledger[Row], world: World, trials: tuple[Trial, ...], say: Say) -> None:
     def done(trial: Trial, reading: Reading) -> None:
+        say(trained_text(trial, reading))
         ledger.add(Trained(trial=trial, reading=reading))
 
     world.train(trials, done)

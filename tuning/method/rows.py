@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter
 
 from data_shards.shardset import Value
-from tuning.dimension import Scalar, Settings
+from tuning.dimension import Settings
 from tuning.method.floor import UNKNOWN, Floor
 from tuning.method.target import Target
 from tuning.method.values import Cause, Change, Check, Effect, Rate, Reading, Trial, Verdict
@@ -87,11 +87,11 @@ class Reject(Value):
 
 
 class Pin(Value):
-    """A setting that stays: set to the value, or, with None, as it is."""
+    """A setting that stays: as it is, or set to the one value in `settings`."""
 
     kind: Literal["pin"] = "pin"
     path: str
-    value: Scalar | None
+    settings: Settings = Field(default_factory=dict)
 
 
 class Force(Value):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from data_shards.shardset import Value
-from tuning.dimension import Scalar, Settings
+from tuning.dimension import Settings
 from tuning.method.rows import (
     Accept,
     Answered,
@@ -40,7 +40,7 @@ class MethodState(Value):
     full                whether the rounds are at the recipe's whole length (by now)
     waived              causes of a stop that a person went on in spite of
     rejected            a change's name, or the cause of a verdict without one, to the reason
-    pinned              paths to the values they were set to, None for the one they had
+    pinned              paths that no change may set
     accepted            the changes made so far, in order
     closing             the verdict that was accepted and ends the study
     """
@@ -55,7 +55,7 @@ class MethodState(Value):
     frozen: bool = False
     waived: tuple[str, ...] = ()
     rejected: dict[str, str] = Field(default_factory=dict)
-    pinned: dict[str, Scalar | None] = Field(default_factory=dict)
+    pinned: tuple[str, ...] = ()
     accepted: tuple[Change, ...] = ()
     pending: Proposal | None = None
     closing: Verdict | None = None
@@ -129,10 +129,13 @@ def after(state: MethodState, row: Row) -> MethodState:
         case Finished():
             return _with(state, finished=row, pending=None)
         case Funded():
-            # what was red is looked at again: it is minutes, and somebody may have mended it
+            # what was red or failed is tried again: somebody may have mended it
             green = state.checks is not None and all(check.green for check in state.checks)
             checks = state.checks if green else None
-            return _with(state, budget=row.budget, finished=None, closing=None, checks=checks)
+            trained = {key: one for key, one in state.trained.items() if one.reading.state != "failed"}
+            return _with(
+                state, budget=row.budget, finished=None, closing=None, checks=checks, trained=trained
+            )
         case Started():
             raise AssertionError("a study starts once")
 
@@ -155,12 +158,8 @@ def _answered(state: MethodState, row: Answered) -> MethodState:
         case Force():
             return _changed(state, answer.change)
         case Pin():
-            settings = {} if answer.value is None else {answer.path: answer.value}
-            return _with(
-                state,
-                settings={**state.settings, **settings},
-                pinned={**state.pinned, answer.path: answer.value},
-            )
+            settings = {**state.settings, **answer.settings}
+            return _with(state, settings=settings, pinned=(*state.pinned, answer.path))
         case Freeze():
             return _with(state, frozen=True)
 
