@@ -1,7 +1,7 @@
 """The space syntax: what it takes, what it refuses, and that each refusal names the remedy."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytrain.errors import UsageError
@@ -27,6 +27,7 @@ def test_every_form_is_read():
     }
 
 
+@settings(deadline=None)
 @given(
     st.floats(1e-9, 0.4, allow_subnormal=False),
     st.floats(0.5, 0.99),

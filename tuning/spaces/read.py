@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
@@ -45,12 +45,17 @@ class Entry(Value):
     when: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
     source: str = ""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_range_alone(cls, given: Any) -> Any:
+        return given if isinstance(given, Mapping) else {"range": str(given)}
+
 
 class SpaceFile(Value):
     """The file."""
 
-    scientific: dict[str, str | Entry]
-    nuisance: dict[str, str | Entry] = Field(default_factory=dict)
+    scientific: dict[str, Entry]
+    nuisance: dict[str, Entry] = Field(default_factory=dict)
     fixed: tuple[str, ...] = ()
 
 
@@ -64,7 +69,7 @@ def read_space(file: str, recipe: Recipe) -> Space:
         raise UsageError(f"--space {file}: this is no YAML: {' '.join(str(error).split())}") from None
     try:
         held = SpaceFile.model_validate(_typed(tree))
-        roles: tuple[tuple[Literal["scientific", "nuisance"], Mapping[str, str | Entry]], ...] = (
+        roles: tuple[tuple[Literal["scientific", "nuisance"], Mapping[str, Entry]], ...] = (
             ("scientific", held.scientific),
             ("nuisance", held.nuisance),
         )
@@ -93,7 +98,7 @@ def parse_space(texts: Sequence[str], recipe: Recipe) -> Space:
         if path in (param.name for param in params):
             raise UsageError(f"--space {text}: {path} has a range already; give each path once")
         try:
-            params.append(_param(path, form, "scientific", own))
+            params.append(_param(path, Entry(range=form), "scientific", own))
             declare("of the command line", params[-1:], ("*",), recipe)
         except UsageError as error:
             raise UsageError(f"--space {text}: {error}") from None
@@ -116,10 +121,8 @@ def default_space(recipe: Recipe) -> Space:
 
 
 def _param(
-    name: str, entry: str | Entry, role: Literal["scientific", "nuisance"], own: Mapping[str, object]
+    name: str, entry: Entry, role: Literal["scientific", "nuisance"], own: Mapping[str, object]
 ) -> Param:
-    if isinstance(entry, str):
-        entry = Entry(range=entry)
     dimension = _dimension(name, entry, own)
     paths = dimension.paths if isinstance(dimension, Ladder) else (entry.path or name,)
     return Param(name=name, paths=paths, role=role, dimension=dimension, when=entry.when, source=entry.source)
@@ -133,7 +136,10 @@ def _dimension(name: str, entry: Entry, own: Mapping[str, object]) -> Dimension:
         )
     if entry.range is not None:
         held = own.get(entry.path or name)
-        return read_dimension(entry.range, integer=isinstance(held, int) and not isinstance(held, bool))
+        try:
+            return read_dimension(entry.range, integer=isinstance(held, int) and not isinstance(held, bool))
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from None
     if entry.rungs is not None:
         return Ladder(rungs=entry.rungs)
     prior = entry.prior if isinstance(entry.prior, dict) else {"": entry.prior or 0.0}
