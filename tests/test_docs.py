@@ -26,7 +26,7 @@ def test_named_commands_and_recipes_exist() -> None:
     commands = set(re.findall(r"^\s*raytrain ([a-z]+)", text, flags=re.M))
     assert len(commands) > 6
     assert commands - set(COMMANDS) == set()
-    recipes = set(re.findall(r"raytrain (?:train|plan|tune) (\w+)", text))
+    recipes = set(re.findall(r"raytrain (?:train|plan|tune) (\w+)\b(?!\.py)", text))
     assert recipes - set(names()) == set()
 
 

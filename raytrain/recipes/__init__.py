@@ -18,10 +18,10 @@ GROUPS = {
     "swin": "Swin, by its repository",
     "swin_paper": "Swin, by its paper where the two differ",
     "cbam": "CBAM 2018, by its repository and by its paper",
-    "ablations": "the other rows of the CBAM paper's tables, by both",
-    "modern": "plain, SE and CBAM under torchvision's second recipe",
+    "ablations": "CBAM 2018: the other rows of the paper's tables, by both",
+    "modern": "torchvision's second recipe: plain, SE and CBAM",
     "cbam_22k": "CBAM-ResNeXt on 22K, derived: nothing was published",
-    "smoke": "tiny ones for a CPU, on `raytrain data synth` sets",
+    "smoke": "Smoke recipes for a CPU, on `raytrain data synth` sets",
 }
 UNPUBLISHED = ("cbam_22k", "smoke")
 PAPER = "_paper"

@@ -7,8 +7,8 @@ WideResNet, so those rows of the paper under its script are our reading. As ship
 Differs from the repository, in all of them:
 - bf16 autocast, where theirs is fp32
 - a batch of 256 is normalized in parts of a worker's micro-batch, theirs of 256 / GPUs (64 on the 4 of the README)
-- their shortcuts' convolutions start as torch's (a test of names misses them), their head normal over the fan in with
-  bias 0; ours the other way round
+- their shortcuts' convolutions start as torch's (a test of names misses them) and ours as the other convolutions; their
+  head starts normal over the fan in with bias 0, and ours as torch's
 - no image of an epoch is left out; an image that does not decode is left out and counted
 
 The paper's text was not at hand: 90 epochs, and the drops of the rate, were typed in from memory, to be checked (90 is

@@ -162,6 +162,12 @@ def test_recipes_are_listed(raytrain: Callable[..., Said]) -> None:
 SWIN = "smoke_swin_22k"
 WRONG_PLANS = [
     (["swin_b"], 2, "unknown recipe 'swin_b'; the nearest: swin_b_1k_384, swin_b_1k_224"),
+    (
+        ["swin_t_1k_224", "--fleet", "h200x8", "--set", "global_batch=8"],  # a batch of one for each worker
+        2,
+        "global batch 8 does not divide over 8 workers in pairs, which mixup and cutmix need; the nearest that do: "
+        "--set global_batch=16",
+    ),
     (["absent.py:mine"], 2, "recipe absent.py:mine: there is no file absent.py"),
     (
         [SWIN, "--set", "optimiser.lr=1"],
