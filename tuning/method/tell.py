@@ -31,11 +31,7 @@ def proposal_text(proposal: Proposal, state: MethodState) -> str:
     verdict = proposal.verdict
     lines = [f"== round {proposal.round}: {MEANING[verdict.cause]} ({verdict.cause}) =="]
     lines += _items("evidence", verdict.evidence)
-    lines += [
-        f"confidence   {verdict.confidence:.1%}"
-        if verdict.confidence is not None
-        else "confidence   of a check"
-    ]
+    lines += [f"confidence   {_confidence(verdict.confidence)}"]
     lines += [f"spent        {state.spent:.3g} of {state.budget:.3g} GPU-hours"]
     lines += [f"proposed     {_proposed(verdict)}"]
     if verdict.change is not None:
@@ -84,6 +80,16 @@ def _proposed(verdict: Verdict) -> str:
     if verdict.cause in ("bug", "input", "numerics"):
         return "mend it, then run again; rejecting goes on in spite of it. Accepting ends the study"
     return "stop here. Accepting ends the study"
+
+
+def _confidence(probability: float | None) -> str:
+    if probability is None:
+        return "no probability: it is no effect"
+    return (
+        "over 99.9 % that the sign is right"
+        if probability > 0.999
+        else f"{probability:.1%} that the sign is right"
+    )
 
 
 def _alternative(effect: Effect) -> str:
