@@ -35,20 +35,29 @@ def _list_spaces(asked: bool) -> None:
         raise typer.Exit
 
 
+SpaceNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--space",
+        metavar="SPACE",
+        help="A ready space's name or a .yaml file; or fields: PATH=LOW:HIGH, PATH=log:LOW:HIGH or "
+        "PATH=choice:A,B, repeatable. Without it weight decay and drop path.",
+    ),
+]
+ListSpaces = Annotated[
+    bool,
+    typer.Option(
+        "--list-spaces", callback=_list_spaces, is_eager=True, help="Print the ready spaces, and no more."
+    ),
+]
+
+
 @app.command()
 def tune(
     recipe: RecipeName,
     data: DataUrl,
     out: Annotated[Path, typer.Option("--out", help="The sweep's folder, on a disk that all workers share.")],
-    space: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--space",
-            metavar="SPACE",
-            help="A ready space's name or a .yaml file; or fields: PATH=LOW:HIGH, PATH=log:LOW:HIGH or "
-            "PATH=choice:A,B, repeatable. Without it weight decay and drop path.",
-        ),
-    ] = None,
+    space: SpaceNames = None,
     trials: Annotated[int, typer.Option(min=1, help="How many; the first has the recipe's own values.")] = 8,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time; as many as the cluster holds if not given.")
@@ -72,15 +81,7 @@ def tune(
     init_classes: InitClasses = None,
     address: Address = None,
     as_json: AsJson = False,
-    _: Annotated[
-        bool,
-        typer.Option(
-            "--list-spaces",
-            callback=_list_spaces,
-            is_eager=True,
-            help="Print the ready spaces, and nothing else.",
-        ),
-    ] = False,
+    _: ListSpaces = False,
 ) -> None:
     """Search a recipe's fields for the best top-1; run again with the same arguments to continue.
 

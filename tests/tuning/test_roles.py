@@ -1,5 +1,7 @@
 """Roles: every hyper-parameter has one, nothing has two, and each refusal names the field and the remedy."""
 
+from pathlib import Path
+
 import pytest
 
 from raytrain.errors import UsageError
@@ -8,6 +10,7 @@ from raytrain.recipes import recipe
 from raytrain.settings import change
 from tuning.dimension import Choice, Ladder, Offset, Range
 from tuning.space import Param, Space, declare, differences, hyper_parameters
+from tuning.spaces import names
 from tuning.spaces.common import FIXED
 from tuning.spaces.read import read_space
 
@@ -49,7 +52,7 @@ def test_a_file_declares_all_kinds_of_parameters(tmp_path):
         "schedule.end": ("nuisance", Range),
         "optimizer.momentum": ("nuisance", Range),
     }
-    assert space.params[4].dimension == Range(low=0.0, high=0.3)  # YAML takes 0:0.3 for a time of day
+    assert space.params[4].dimension == Range(low=0.0, high=0.3)  # YAML takes 0:0.3 for a number in base 60
     point = {"capacity": "small", "optimizer.name": "sgd", "model.drop_path": -1, "optimizer.momentum": 0.85}
     assert space.settings(point) == {
         "model.embed_dim": 96,
@@ -217,3 +220,10 @@ def test_every_field_of_a_recipe_is_a_hyper_parameter_or_known_to_be_none():
         ),
         *("eval_split", "evaluate_epochs", "checkpoint_epochs", "execution"),
     }
+
+
+def test_the_documented_file_is_a_space_and_every_ready_one_is_listed(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text()
+    example = page.split("```yaml\n")[1].split("```")[0]
+    assert len(read_space(file(tmp_path, example), SWIN).params) == 6
+    assert [name for name in names() if f"| `{name}` |" not in page] == []

@@ -148,7 +148,7 @@ def _dimension(name: str, entry: Entry, own: Mapping[str, object]) -> Dimension:
 
 
 def _typed(tree: Any) -> Any:
-    """Texts as JSON where they are JSON, as `--set` reads them: YAML itself would take 0:0.3 for a time of day."""
+    """Texts as JSON where they are JSON, as `--set` reads them: YAML itself would read 0:0.3 in base 60."""
     if isinstance(tree, dict):
         return {key: _typed(value) for key, value in tree.items()}
     if isinstance(tree, list):
