@@ -59,8 +59,8 @@ def test_an_exact_curve_is_found(share: float, b: float, c: float) -> None:
     a = share * (1 - c) / 4**b  # no error is above 1
     found = curve(a, b, c)
     for x in (0.25, 0.5, 1.0):
-        assert found.error(x) == pytest.approx(a * x**-b + c, abs=2e-3)
-    assert found.gain == pytest.approx(a - a * 2**-b, abs=2e-3)
+        assert found.error(x) == pytest.approx(a * x**-b + c, abs=5e-3)
+    assert found.gain == pytest.approx(a - a * 2**-b, abs=5e-3)
 
 
 def test_the_images_that_a_target_needs_are_those_of_the_formula() -> None:
@@ -240,3 +240,17 @@ def test_the_order_in_which_trainings_end_decides_nothing(rng: object, seed: int
     again = decide(state, world)
     assert isinstance(again, Propose)
     assert again.proposal == proposal
+
+
+def test_few_held_out_images_prove_no_small_effect() -> None:
+    class Few(ToyWorld):
+        def reading(self, trial: Trial) -> Reading:
+            found = super().reading(trial)
+            assert found.minival is not None
+            return found.model_copy(update={"minival": Rate(wrong=round(found.minival.share * 400), of=400)})
+
+    planted = {"capacity": 0.02, "data": 0.001, "noise": 0.0}
+    assert (
+        proposed(ToyWorld(**planted), spec())[1].verdict.cause == "capacity"
+    )  # 1.8 points, without any noise
+    assert proposed(Few(**planted), spec())[1].verdict.cause == "inconclusive"  # seven pictures

@@ -245,6 +245,7 @@ def _found(state: MethodState, one: Candidate, n: int, noise: Noise) -> Found:
         fit = _fit(state, one, n, noise)
         mean, standard_error, freedom = -fit.gain, fit.gain_error, noise.freedom
         note = "predicted from the curve over 1/4, 1/2 and all images, not trained; their price is not in the cost"
+    standard_error = math.hypot(standard_error, _counting(state, mean))
     effect = Effect(
         change=one.change,
         n=n,
@@ -262,6 +263,16 @@ def _found(state: MethodState, one: Candidate, n: int, noise: Noise) -> Found:
         counts=effect.counts and n >= spec.seeds,
         excluded=mean - reach > -spec.least,
     )
+
+
+def _counting(state: MethodState, difference: float) -> float:
+    """The luck of the held-out images, which all seeds share: at least so many of them changed their answer.
+
+    McNemar's variance of a difference for the fewest changes that make it.
+    """
+    counted = (reading.minival.of for reading in state.readings().values() if reading.minival)
+    share = min(abs(difference), 1.0)
+    return math.sqrt(share * (1 - share) / min(counted, default=1))
 
 
 def _hours(state: MethodState, change: Change, n: int) -> float:

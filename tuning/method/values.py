@@ -136,7 +136,7 @@ class Effect(Value):
     """A change's effect on minival's error: paired, same seeds; negative is better.
 
     n                  pairs
-    standard_error     of the mean difference
+    standard_error     of the mean difference: luck of the seeds, and of the images, which all pairs share
     least              max(3 standard errors, the least effect that matters): more than this counts. With few pairs it
                        is more than 3 of them, as Student's t has it: what luck exceeds once in 741 times
     gpu_hours          what the pairs' changed arms cost
@@ -177,6 +177,7 @@ Cause = Literal[
 class Verdict(Value):
     """What is worst, and how we know. `change` is what it proposes, None where nothing in the recipe is to change.
 
+    gpu_hours          that the study had spent by then
     confidence         probability that the effect has this sign (from its standard error); None for checks
     images_needed      of a data verdict: (low, best, high), how many training images the target needs; None where no
                        number does
