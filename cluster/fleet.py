@@ -21,7 +21,8 @@ class Fleet(BaseModel):
     """A set of equal machines. A worker is one process with one GPU, or `cpus_per_worker` CPUs where there is none.
 
     `memory_gib` is a worker's: the GPU's, or its share of the host's. `sustained_tflops` is what one worker was
-    measured to sustain in training (never a data sheet's peak); without it hours and cost are unknown, and said so.
+    measured to sustain in training; without it a plan assumes a share of `peak_tflops`, the data sheet's for dense
+    bf16, and says so; without both, hours and cost are unknown. `node_price_per_hour` is in any currency.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -34,6 +35,7 @@ class Fleet(BaseModel):
     memory_gib: PositiveFloat = 4.0
     loader_processes: NonNegativeInt = 0
     sustained_tflops: PositiveFloat | None = None
+    peak_tflops: PositiveFloat | None = None
     node_price_per_hour: NonNegativeFloat | None = None
     placement: str = Field("PACK", pattern="^(PACK|SPREAD)$")
 
@@ -55,6 +57,7 @@ def presets() -> dict[str, Fleet]:
             cpus_per_worker=12,
             memory_gib=139,
             loader_processes=10,
+            peak_tflops=989,  # NVIDIA H200 SXM data sheet: 1,979 with sparsity
         ),
     }
 

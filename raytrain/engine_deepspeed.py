@@ -30,6 +30,7 @@ from raytrain.engine import (
 from raytrain.losses import soft_cross_entropy
 from raytrain.optim import set_lr
 from raytrain.plan import RunPlan
+from raytrain.plan.memory import BUCKET
 
 
 def deepspeed_config(plan: RunPlan) -> dict[str, Any]:
@@ -40,7 +41,10 @@ def deepspeed_config(plan: RunPlan) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": plan.placement.micro_batch,
         "gradient_accumulation_steps": plan.placement.accumulation,
         "gradient_clipping": optimizer.clip_norm or 0.0,
-        "zero_optimization": {"stage": plan.placement.zero_stage},
+        "zero_optimization": {
+            "stage": plan.placement.zero_stage,
+            "reduce_bucket_size": min(BUCKET, plan.estimates.parameters),
+        },
         "zero_allow_untested_optimizer": True,  # SGD is "untested" to ZeRO
         "torch_autocast": {"enabled": plan.recipe.precision == "bf16", "dtype": "bfloat16"},
         "steps_per_print": 10**9,

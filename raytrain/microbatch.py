@@ -13,9 +13,10 @@ from torch import nn
 from raytrain.errors import RunError
 from raytrain.execution import prepare
 from raytrain.losses import soft_cross_entropy
-from raytrain.memory import micro_batches, optimizer_bytes
 from raytrain.models.build import build
 from raytrain.plan import RunPlan
+from raytrain.plan.fit import micro_batches
+from raytrain.plan.memory import memory
 from raytrain.ranks import Ranks
 from raytrain.runlog import EVENTS, RunLog
 
@@ -120,20 +121,14 @@ def two_passes(module: nn.Module, plan: RunPlan, device: torch.device, size: int
 
 
 def reserved(plan: RunPlan, device: torch.device) -> int:
-    """Bytes that the engine will hold beside weights, gradients and activations.
+    """Bytes that the engine will hold beside weights, gradients and activations, and FREE_SHARE.
 
-    The optimizer's by the plan's rule, the gradients once more in fp32 (DDP's buckets, or ZeRO's), the teacher's
-    weights, and FREE_SHARE.
+    By the plan's rules: the optimizer's, the teacher's weights, and what the gradients travel in. The trial's own
+    weights and gradients are whole, as a worker's are but at ZeRO 2, and the weights' average is another network.
     """
-    count, placement = plan.estimates.parameters, plan.placement
-    split = placement.workers if placement.engine == "deepspeed" else None
+    held, _ = memory(plan.recipe, plan.placement, plan.estimates.parameters, plan.teacher)
     free = FREE_SHARE * torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
-    return (
-        optimizer_bytes(plan.recipe, count, split)
-        + 4 * count
-        + (plan.teacher.bytes if plan.teacher else 0)
-        + int(free)
-    )
+    return held.optimizer + held.average + held.teacher + held.reduction + int(free)
 
 
 def device_name(device: torch.device) -> str:

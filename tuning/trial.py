@@ -63,6 +63,7 @@ def trial_plan(sweep: Sweep, changes: Settings) -> RunPlan:
         change(base.recipe, changes),
         sweep.fleet,
         load_data(sweep.data_url),
+        url=sweep.data_url,
         init=base.init,
         engine=base.placement.engine,
         zero_stage=2 if base.placement.zero_stage == 2 else 1,

@@ -111,6 +111,7 @@ def make_plan(
         wanted,
         machines,
         there,
+        url=data,
         init=_init(init, init_classes, held),
         teacher=_teacher(teacher, held_teacher, there.classes) if teacher else None,
         engine="deepspeed" if engine == "deepspeed" else "torch",

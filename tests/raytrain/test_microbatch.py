@@ -19,10 +19,10 @@ from cluster.fleet import presets
 from data_shards.shardset import load_shardset
 from raytrain.errors import RunError, UsageError
 from raytrain.manifest import key_of
-from raytrain.memory import micro_batches
 from raytrain.microbatch import Fits, largest, on_device, reserved, settle, try_out
 from raytrain.models.spec import SwinSpec
 from raytrain.plan import RunPlan, resolve
+from raytrain.plan.fit import micro_batches
 from raytrain.ranks import Ranks
 from raytrain.runlog import EVENTS, LEDGER, METRICS, RunLog, read_rows
 from raytrain.worker import Job, work
@@ -105,9 +105,9 @@ def test_another_error_is_no_verdict() -> None:
 
 
 def test_the_engines_memory_is_reserved_by_hand() -> None:
-    """ZeRO on 4 workers: 3 numbers of 4 bytes each / 4, and the gradients once more. The twin: two moments whole."""
+    """ZeRO on 4 workers: 3 numbers of 4 bytes each / 4, and two buckets. The twin: two moments and DDP's buckets."""
     count = tiny_plan().estimates.parameters
-    assert reserved(tiny_plan(workers=4, global_batch=64), CPU) == count * 12 // 4 + 4 * count
+    assert reserved(tiny_plan(workers=4, global_batch=64), CPU) == count * 12 // 4 + 8 * count
     assert reserved(tiny_plan(workers=4, engine="torch", global_batch=64), CPU) == count * 8 + 4 * count
 
 

@@ -112,7 +112,7 @@ def test_the_cbam_repositorys_drops_by_hand():
         recipe("cbam_resnext50_1k_2018"), presets()["h200x8"], paper_shardset(1_281_167, 50_000, 1000)
     )
     assert (plan.lengths.warmup_steps, plan.lengths.lr_drop_every) == (0, 150_137)
-    assert plan.because["lengths.lr_drop_every"] == "30 epochs x 1281167 images / 256"
+    assert plan.because["lengths.lr_drop_every"] == "30 epochs x 1,281,167 images / 256"
     rates = [
         learning_rate(plan, step) for step in (0, 150_136, 150_137, 300_274, 450_411, plan.lengths.steps - 1)
     ]

@@ -6,9 +6,8 @@ from cluster.fleet import Fleet
 from data_shards.mix import Data
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
-from raytrain.memory import MEMORY_SHARE, fixed_bytes, image_bytes
-from raytrain.models.arithmetic import parameters
 from raytrain.plan import Init, RunPlan, resolve
+from raytrain.plan.memory import SHARE, smallest_memory
 from raytrain.recipe import Recipe
 from raytrain.settings import change
 from tuning.dimension import Settings
@@ -74,9 +73,6 @@ def resolved(recipe: Recipe, base: RunPlan, fleet: Fleet, data: Data) -> RunPlan
 
 def _memory(recipe: Recipe, fleet: Fleet, base: RunPlan) -> float:
     """The share of a worker's memory that the smallest micro-batch needs."""
-    count = parameters(recipe.model, base.data.classes, recipe.view.image_size)
-    fixed = fixed_bytes(recipe, count, None if base.placement.engine == "torch" else fleet.workers)
-    if base.teacher is not None:
-        fixed += base.teacher.bytes
-    smallest = fixed + recipe.regularization.unit * image_bytes(recipe)
-    return smallest / (fleet.memory_gib * 2**30 * MEMORY_SHARE)
+    placement = base.placement.model_copy(update={"workers": fleet.workers})
+    held = smallest_memory(recipe, placement, base.data.classes, base.teacher)
+    return held.total / (fleet.memory_gib * 2**30 * SHARE)

@@ -75,14 +75,14 @@ def data_because(recipe: Recipe, data: DataFacts, there: Data) -> dict[str, str]
     if data.sets:
         first, turns = data.sets[0], sum(part.turns for part in data.sets)
         because["data.train_samples"] = (
-            f"an epoch: the {first.samples} of {first.name} once, in {first.turns} of {turns} turns"
+            f"an epoch: the {first.samples:,} of {first.name} once, in {first.turns} of {turns} turns"
         )
     elif isinstance(there, ShardSet) and recipe.train_fraction != 1:
         whole = there.split(recipe.train_split)
         kept = first_shards(whole, recipe.train_fraction)
         because["data.train_samples"] = (
             f"the first {len(kept.shards)} of {len(whole.shards)} shards, nearest to train_fraction "
-            f"{recipe.train_fraction:g}: {100 * kept.samples / whole.samples:.1f} % of {whole.samples} images"
+            f"{recipe.train_fraction:g}: {100 * kept.samples / whole.samples:.1f} % of {whole.samples:,} images"
         )
     if data.train_slice:
         because["data.train_slice"] = "the first training images, evaluated as the held-out ones are"

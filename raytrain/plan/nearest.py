@@ -1,0 +1,128 @@
+"""Where nothing fits: the nearest that does. Each way out is a change of one command line, computed like the plan."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from cluster.fleet import Fleet
+from raytrain.models.spec import ModelSpec, SwinSpec
+from raytrain.plan.memory import SHARE, smallest_memory
+from raytrain.plan.values import Placement, Teacher
+from raytrain.recipe import Recipe
+
+STEP = 32
+"""Pixels between two image sizes tried, and the stride of most networks."""
+
+
+class Way(NamedTuple):
+    """What to write on the command line, and the run it makes."""
+
+    words: str
+    recipe: Recipe
+    placement: Placement
+
+
+def nothing_fits(
+    recipe: Recipe, fleet: Fleet, placement: Placement, classes: int, teacher: Teacher | None
+) -> str:
+    """The message where even the smallest micro-batch is too large: what it needs, and what would fit."""
+
+    def need(way: Way) -> float:
+        """GiB that a worker has to have."""
+        return smallest_memory(way.recipe, way.placement, classes, teacher).total / 2**30 / SHARE
+
+    asked = need(Way("", recipe, placement))
+    found = [*nearest(recipe, fleet, placement, lambda way: need(way) <= fleet.memory_gib)]
+    rows = [*((way.words, need(way)) for way in found), ("a fleet of more memory_gib", asked)]
+    width = max(len(words) for words, _ in rows)
+    return (
+        f"{recipe.name} needs {asked:.2f} GiB per worker even at micro-batch {recipe.regularization.unit}, and fleet "
+        f"'{fleet.name}' has {fleet.memory_gib:g} ({1 - SHARE:.0%} left free). What would fit, by the same estimate:\n"
+        + "\n".join(f"  {words:<{width}}  {gib:6.2f} GiB" for words, gib in rows)
+    )
+
+
+def nearest(recipe: Recipe, fleet: Fleet, placement: Placement, fits: Callable[[Way], bool]) -> Iterator[Way]:
+    """The mildest way of each kind that fits; where none of one kind does, the mildest of all kinds together."""
+    start = Way("", recipe, placement)
+    kinds = [list(kind(start, fleet)) for kind in (_recomputed, _halved, _split, _more_workers, _smaller)]
+    alone = [way for ways in kinds for way in [next(filter(fits, ways), None)] if way is not None]
+    if alone:
+        yield from alone
+        return
+    together = start
+    for kind in (_recomputed, _halved, _split):
+        for way in kind(together, fleet):
+            together = way
+    for other in (together, *_more_workers(together, fleet), *_smaller(together, fleet)):
+        if fits(other):
+            yield other
+            return
+
+
+Changes = Mapping[str, object]
+
+
+def _add(way: Way, words: str, *, recipe: Changes | None = None, placement: Changes | None = None) -> Way:
+    return Way(
+        f"{way.words} {words}".strip(),
+        way.recipe.model_copy(update=recipe or {}),
+        way.placement.model_copy(update=placement or {}),
+    )
+
+
+def _recomputed(way: Way, _fleet: Fleet) -> Iterator[Way]:
+    execution = way.recipe.execution
+    if not execution.checkpointing and not execution.compile:
+        changed = execution.model_copy(update={"checkpointing": True})
+        yield _add(way, "--set execution.checkpointing=true", recipe={"execution": changed})
+
+
+def _halved(way: Way, fleet: Fleet) -> Iterator[Way]:
+    if way.recipe.precision == "fp32" and fleet.gpu:
+        yield _add(way, "--set precision=bf16", recipe={"precision": "bf16"})
+
+
+def _split(way: Way, _fleet: Fleet) -> Iterator[Way]:
+    if way.placement.workers == 1:
+        return
+    if way.placement.engine == "torch":
+        yield _add(way, "--engine deepspeed", placement={"engine": "deepspeed", "zero_stage": 1})
+    if way.placement.zero_stage < 2:
+        words = "--zero 2" if way.placement.engine == "deepspeed" else "--engine deepspeed --zero 2"
+        yield _add(way, words, placement={"engine": "deepspeed", "zero_stage": 2})
+
+
+def _more_workers(way: Way, fleet: Fleet) -> Iterator[Way]:
+    """Among whom ZeRO splits more; those that the global batch divides over."""
+    for workers in range(way.placement.workers + 1, way.recipe.global_batch + 1):
+        if way.placement.engine == "torch":
+            return
+        if way.recipe.global_batch % (workers * way.recipe.regularization.unit) == 0:
+            many = f"--workers {workers}" if fleet.nodes == 1 else f"with a fleet of {workers} workers"
+            yield _add(way, many, placement={"workers": workers})
+
+
+def _smaller(way: Way, _fleet: Fleet) -> Iterator[Way]:
+    """Smaller pictures, in a Swin with the window that tiles them. None where stages have sizes of their own."""
+    recipe = way.recipe
+    if recipe.progressive:
+        return
+    for side in range(recipe.view.image_size - 1, STEP - 1, -1):
+        words, model = f"--set view.image_size={side}", _tiled(recipe.model, side)
+        if model is None:
+            continue
+        if isinstance(model, SwinSpec) and model != recipe.model:
+            words += f" --set model.window={model.window}"
+        changed = {"view": recipe.view.model_copy(update={"image_size": side}), "model": model}
+        yield _add(way, words, recipe=changed)
+
+
+def _tiled(spec: ModelSpec, side: int) -> ModelSpec | None:
+    """The network for images of that side, or None where none of its kind takes them."""
+    if isinstance(spec, SwinSpec):
+        if side % (spec.stride * spec.window) == 0:
+            return spec
+        window, rest = divmod(side, spec.stride)
+        return spec.model_copy(update={"window": window}) if rest == 0 and 2 <= window < spec.window else None
+    unit = spec.patch if spec.family == "vit" else STEP
+    return spec if side % unit == 0 else None
