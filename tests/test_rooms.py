@@ -40,6 +40,7 @@ LIGHT = {  # a command line, and what it may not load
     "plan smoke_swin_22k": ("torch", "ray"),
     "data --help": ("torch", "ray"),
     "tune --help": ("torch", "ray", "optuna"),
+    "tune --list-spaces": ("torch", "ray", "optuna"),
     "cluster --help": ("torch", "ray"),
 }
 

@@ -16,7 +16,7 @@ from raytrain.recipes.assumed import assumed_data
 from raytrain.settings import change
 from tuning.search.sampler import propose
 from tuning.spaces import asked_space, names, space, summary
-from tuning.spaces.prior import SWIN_DROP_PATH, regime, swin_size
+from tuning.spaces.prior import SWIN_DROP_PATH, augreg_levels, regime, swin_size
 from tuning.spaces.show import list_spaces
 
 PUBLISHED = [
@@ -62,6 +62,22 @@ def test_each_swin_is_recognized_by_its_parameters(size):
     assert swin_size(recipe(f"swin_{size}_1k_224")) == f"swin_{size}"
     assert swin_size(recipe("swin_l_22k_224")) == "swin_l"
     assert set(SWIN_DROP_PATH["1k"]) == set(SWIN_DROP_PATH["22k"])
+
+
+def test_more_data_wants_less_augmentation_and_more_capacity_more():
+    levels = {
+        (name, kind): list(augreg_levels(recipe(name), kind))[-1]
+        for name in ("smoke_resnext_cbam_22k", "cbam_resnext50_1k_2018", "swin_l_22k_224")
+        for kind in ("1k", "22k")
+    }
+    assert levels == {  # one above AugReg's own
+        ("smoke_resnext_cbam_22k", "1k"): "light2",
+        ("smoke_resnext_cbam_22k", "22k"): "light1",
+        ("cbam_resnext50_1k_2018", "1k"): "strong2",
+        ("cbam_resnext50_1k_2018", "22k"): "light2",
+        ("swin_l_22k_224", "1k"): "strong2",
+        ("swin_l_22k_224", "22k"): "strong2",
+    }
 
 
 def test_cardinalities_have_about_as_many_parameters():

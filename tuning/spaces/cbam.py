@@ -4,22 +4,23 @@ from raytrain.recipe import Recipe
 from tuning.dimension import Choice, Ladder, Offset, Range
 from tuning.space import Param, Space, declare
 from tuning.spaces.common import FIXED, learning_rate
-from tuning.spaces.prior import AUGREG, AUGREG_SOURCE, RESNET_WEIGHT_DECAY, ROOT_10, Regime
+from tuning.spaces.prior import AUGREG_SOURCE, RESNET_WEIGHT_DECAY, ROOT_10, Regime, augreg_levels
 
 WITH_CHANNELS = ("se", "channel", "cbam", "spatial_channel", "parallel")
 WITH_PLACES = ("spatial", "cbam", "spatial_channel", "parallel")
 
 
-def cbam_regularization(recipe: Recipe, _: Regime) -> Space:
+def cbam_regularization(recipe: Recipe, kind: Regime) -> Space:
     """Augmentation, drop path and label smoothing upwards from the published recipe, which has none of them."""
-    levels = Ladder(rungs=AUGREG)
+    levels = Ladder(rungs=augreg_levels(recipe, kind))
     params = (
         Param(
             name="augmentation",
             paths=levels.paths,
             role="scientific",
             dimension=levels,
-            source=f"none: train_imagenet.py of CBAM; levels: {AUGREG_SOURCE}, magnitudes cut at 10",
+            source="none: train_imagenet.py of CBAM; to one level above AugReg's for a ViT of as many parameters and "
+            f"this much data, magnitudes cut at 10: {AUGREG_SOURCE}",
         ),
         Param(
             name="model.drop_path",

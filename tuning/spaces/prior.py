@@ -5,10 +5,12 @@ range means another thing for each network, a notch from its prior does not.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from raytrain.models.arithmetic import parameters
 from raytrain.models.named import named
+from raytrain.models.spec import Spec, VitSpec
 from raytrain.recipe import Recipe
 from tuning.dimension import Offset, Settings
 
@@ -46,10 +48,20 @@ AUGREG: dict[str, Settings] = {
         ("strong2", 10.0, 0.8),
     )
 }
-AUGREG_PRIOR: dict[str, dict[str, str]] = {
-    "1k": {"Ti/16": "light1", "S/32": "light2", "S/16": "medium2", "B/16": "medium2", "L/16": "medium2"},
-    "22k": {"Ti/16": "none", "S/32": "none", "S/16": "light1", "B/16": "light2", "L/16": "medium2"},
+AUGREG_PRIOR: dict[Regime, dict[str, str]] = {
+    # each by a ViT; S/32 and B/32 have as many parameters as S/16 and B/16, and are left out
+    "1k": {"Ti/16": "light1", "S/16": "medium2", "B/16": "medium2", "L/16": "medium2"},
+    "22k": {"Ti/16": "none", "S/16": "light1", "B/16": "light2", "L/16": "medium2"},
 }
+VITS = {
+    "Ti/16": VitSpec(width=192, depth=12, heads=3),  # Touvron et al. 2021 (DeiT), table 1
+    "S/16": VitSpec(width=384, depth=12, heads=6),
+    "B/16": VitSpec(width=768, depth=12, heads=12),  # Dosovitskiy et al. 2021, table 1
+    "L/16": VitSpec(width=1024, depth=24, heads=16),
+}
+
+MIXING = ((0.0, 0.0), (0.2, 0.0), (0.5, 0.0), (0.8, 0.0), (0.8, 1.0))
+"""(mixup, cutmix), weak to strong: AugReg's, then Swin's own pair (microsoft/Swin-Transformer config.py, AUG)."""
 
 ROOT_10 = math.sqrt(10)
 """A notch of weight decay: AugReg's two values, 0.03 and 0.1, are about that far apart (wd_0.03 and wd_0.1 in the names
@@ -65,10 +77,22 @@ def regime(train_samples: int, *, fine_tune: bool) -> Regime:
 
 def swin_size(recipe: Recipe) -> str:
     """Which of Swin-T, S, B and L the recipe's network is, or is nearest to in the logarithm of its parameters."""
+    return _nearest(recipe, {name: named(name) for name in SWIN_DROP_PATH["1k"]})
+
+
+def augreg_levels(recipe: Recipe, kind: Regime) -> dict[str, Settings]:
+    """AugReg's levels from none to one above its prior for a ViT of as many parameters, and for this much data.
+
+    A fine-tune has those of 1K, on which it is done: AugReg's own fine-tunes have none of it.
+    """
+    names = list(AUGREG)
+    prior = AUGREG_PRIOR["22k" if kind == "22k" else "1k"][_nearest(recipe, VITS)]
+    return {name: AUGREG[name] for name in names[: names.index(prior) + 2]}
+
+
+def _nearest(recipe: Recipe, networks: Mapping[str, Spec]) -> str:
     count = parameters(recipe.model, 1000, recipe.view.image_size)
-    return min(
-        SWIN_DROP_PATH["1k"], key=lambda name: abs(math.log(count / parameters(named(name), 1000, 224)))
-    )
+    return min(networks, key=lambda name: abs(math.log(count / parameters(networks[name], 1000, 224))))
 
 
 def swin_drop_path(prior: dict[str, float], *, by: str) -> Offset:

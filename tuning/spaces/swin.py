@@ -10,6 +10,7 @@ from tuning.space import Param, Space, declare
 from tuning.spaces.common import FIXED, learning_rate
 from tuning.spaces.prior import (
     AUGREG_SOURCE,
+    MIXING,
     ROOT_10,
     SWIN_DROP_PATH,
     SWIN_SOURCE,
@@ -25,17 +26,15 @@ TABLE_7 = "Liu et al. 2021, table 7"
 def swin_regularization(recipe: Recipe, kind: Regime) -> Space:
     """Drop path, mixing and label smoothing around what was published for this Swin and this much data."""
     size = swin_size(recipe)
-    mixing = {
-        # AugReg's Beta parameters, then Swin's own pair (config.py, AUG.MIXUP and AUG.CUTMIX)
-        name: {"regularization.mixup": mixup, "regularization.cutmix": cutmix}
-        for name, mixup, cutmix in (
-            ("none", 0.0, 0.0),
-            ("mixup .2", 0.2, 0.0),
-            ("mixup .5", 0.5, 0.0),
-            ("mixup .8", 0.8, 0.0),
-            ("mixup .8 + cutmix", 0.8, 1.0),
-        )
-    }
+    mixing = Ladder(
+        rungs={
+            f"mixup {mixup:g}{' + cutmix' if cutmix else ''}": {
+                "regularization.mixup": mixup,
+                "regularization.cutmix": cutmix,
+            }
+            for mixup, cutmix in MIXING
+        }
+    )
     params = (
         Param(
             name="model.drop_path",
@@ -46,9 +45,9 @@ def swin_regularization(recipe: Recipe, kind: Regime) -> Space:
         ),
         Param(
             name="mixing",
-            paths=Ladder(rungs=mixing).paths,
+            paths=mixing.paths,
             role="scientific",
-            dimension=Ladder(rungs=mixing),
+            dimension=mixing,
             source=f"{AUGREG_SOURCE}; Swin's config.py",
         ),
         _smoothing(),
