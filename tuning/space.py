@@ -121,15 +121,6 @@ class Space(Value):
             path: value for path, value in self.own.items() if path not in searched and path != "model.family"
         }
 
-    def caveats(self) -> list[str]:
-        """The fixed hyper-parameters, a line for each part of the recipe: of these the search says nothing."""
-        groups: dict[str, list[str]] = {}
-        for path, value in self.fixed.items():
-            group, _, field = path.rpartition(".")
-            shown = value if isinstance(value, str) else json.dumps(value)
-            groups.setdefault(group or "recipe", []).append(f"{field} {shown}")
-        return [f"{group}: {', '.join(fields)}" for group, fields in groups.items()]
-
     def lines(self) -> dict[str, str]:
         """Each hyper-parameter's role and range in words: two spaces are compared by these."""
         searched = {
@@ -140,16 +131,6 @@ class Space(Value):
             for param in self.params
         }
         return searched | {path: f"fixed, {json.dumps(value)}" for path, value in self.fixed.items()}
-
-
-def differences(old: Space, new: Space) -> list[str]:
-    """In what two spaces differ, one line each: `parameter: old -> new`."""
-    before, after = old.lines(), new.lines()
-    return [
-        f"{name}: {before.get(name, '(not there)')} -> {after.get(name, '(not there)')}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
 
 
 def declare(name: str, params: Sequence[Param], fixed: Sequence[str], recipe: Recipe) -> Space:

@@ -9,10 +9,11 @@ from raytrain.recipe import Recipe
 from raytrain.recipes import recipe
 from raytrain.settings import change
 from tuning.dimension import Choice, Ladder, Offset, Range
-from tuning.space import Param, Space, declare, differences, hyper_parameters
+from tuning.space import Param, Space, declare, hyper_parameters
 from tuning.spaces import names
 from tuning.spaces.common import FIXED
 from tuning.spaces.read import read_space
+from tuning.spaces.show import show_fixed
 
 SWIN = recipe("swin_b_1k_224")
 FILE = """
@@ -192,16 +193,24 @@ def test_a_file_that_is_not_there_is_named():
         read_space("no.yaml", SWIN)
 
 
-def test_two_spaces_differ_by_parameter():
-    before = declare("x", [searched("model.drop_path")], FIXED, SWIN)
-    after = declare(
-        "x", [searched("model.drop_path", high=0.4), searched("optimizer.lr", low=0.1)], FIXED, SWIN
-    )
-    assert differences(before, after) == [
-        "model.drop_path: scientific, 0.0:0.5 -> scientific, 0.0:0.4",
-        "optimizer.lr: fixed, 0.0005 -> scientific, 0.1:0.5",
-    ]
-    assert differences(before, before) == []
+def test_a_space_in_words_names_every_role():
+    """Two studies are compared by these lines."""
+    held = declare("x", [searched("model.drop_path"), searched("optimizer.lr", low=0.1)], FIXED, SWIN)
+    lines = held.lines()
+    assert lines["model.drop_path"] == "scientific, 0.0:0.5"
+    assert lines["optimizer.lr"] == "scientific, 0.1:0.5"
+    assert lines["optimizer.betas"] == "fixed, [0.9, 0.999]"
+    assert len(lines) == len(hyper_parameters(SWIN)) - 1  # all but the family
+
+
+def test_what_stays_fixed_is_printed_with_its_values():
+    text = " ".join(" ".join(show_fixed(declare("x", [searched("model.drop_path")], FIXED, SWIN))).split())
+    assert "nothing is learned of these" in text
+    assert "schedule: shape cosine, warmup_epochs 20.0" in text
+    assert "drop_path" not in text
+    assert "lies outside" not in text
+    outside = declare("x", [searched("optimizer.lr", low=0.1)], FIXED, SWIN)
+    assert "the recipe itself lies outside of the space: it is tried first" in " ".join(show_fixed(outside))
 
 
 def test_every_field_of_a_recipe_is_a_hyper_parameter_or_known_to_be_none():

@@ -1,5 +1,6 @@
 """Spaces in words: the list of ready ones, and one with its roles, ranges, sources and caveats."""
 
+import json
 import textwrap
 from collections.abc import Iterator
 
@@ -44,12 +45,22 @@ def show(of: Space) -> list[str]:
 
 def show_fixed(of: Space) -> list[str]:
     """What stays as the recipe has it, and so what the search cannot tell."""
-    lines = _wrapped(f"fixed       (nothing is learned of these) {'; '.join(of.caveats())}")
+    lines = _wrapped(f"fixed       (nothing is learned of these) {'; '.join(_caveats(of))}")
     if not of.own_point:
         lines += _wrapped(
             "            the recipe itself lies outside of the space: it is tried first all the same"
         )
     return lines
+
+
+def _caveats(of: Space) -> list[str]:
+    """The fixed hyper-parameters, by the part of the recipe that they belong to."""
+    groups: dict[str, list[str]] = {}
+    for path, value in of.fixed.items():
+        group, _, field = path.rpartition(".")
+        shown = value if isinstance(value, str) else json.dumps(value)
+        groups.setdefault(group or "recipe", []).append(f"{field} {shown}")
+    return [f"{group}: {', '.join(fields)}" for group, fields in groups.items()]
 
 
 def _form(dimension: Dimension) -> str:
