@@ -11,7 +11,7 @@ from tuning.method.answers import accepting
 from tuning.method.loop import begin, carry_on
 from tuning.method.rows import ROWS, Finished, Proposal, Row, Started, Trained
 from tuning.method.state import identity, replay
-from tuning.method.values import Check
+from tuning.method.values import Check, Reading, Trial
 
 
 def quiet(line: str) -> None:
@@ -144,3 +144,33 @@ def test_short_rounds_end_at_the_whole_length(tmp_path: Path) -> None:
     assert lengths[0] == 0.25
     assert lengths[-1] == 1.0
     assert end.outcome == "floor"
+
+
+def test_a_training_that_failed_is_tried_again_when_somebody_says_so(tmp_path: Path) -> None:
+    world = ToyWorld(capacity=0.1)
+    world.fields = {"state": "failed", "problem": "out of memory"}
+    assert study(tmp_path, world)[1].outcome == "bug"
+    world.fields = {}
+    rows, end = study(tmp_path, world)
+    assert causes(rows) == ["bug", "capacity", "data"]
+    assert end.outcome == "data"
+
+
+def test_a_red_check_is_looked_at_again(tmp_path: Path) -> None:
+    world = ToyWorld(capacity=0.1, checks=[Check(name="leak", green=False, found="one", fix="pack")])
+    assert study(tmp_path, world)[1].outcome == "bug"
+    world.preflight = ()
+    rows, _ = study(tmp_path, world)
+    assert causes(rows) == ["bug", "capacity", "data"]
+
+
+def test_a_diverged_baseline_wants_a_lower_rate(tmp_path: Path) -> None:
+    class Steep(ToyWorld):
+        def reading(self, trial: Trial) -> Reading:
+            found = super().reading(trial)
+            calm = trial.settings.get("optimizer.lr") == 3e-4
+            return found if calm else found.model_copy(update={"state": "diverged", "minival": None})
+
+    rows, _ = study(tmp_path, Steep(data=0.001))
+    assert causes(rows)[0] == "numerics"
+    assert [change.name for change in replay(rows).accepted] == ["lr / 3"]

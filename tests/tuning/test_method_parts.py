@@ -11,11 +11,11 @@ from toy_world import OF, ToyWorld, spec
 from raytrain.errors import UsageError
 from tuning.method.curve import Curve, fit_curve
 from tuning.method.decide import Propose, RunChecks, Train, decide
+from tuning.method.effects import Noise
 from tuning.method.floor import Floor, parse_floor
 from tuning.method.forecast import forecast, forecast_text
 from tuning.method.gaps import gaps, ranked
 from tuning.method.health import Finding, findings
-from tuning.method.probes import Noise
 from tuning.method.rows import Checked, Proposal, Started, Trained
 from tuning.method.state import MethodState, after, replay
 from tuning.method.student import cdf, quantile

@@ -78,7 +78,7 @@ class ToyWorld:
         fields = {
             "state": "done",
             "classes": 10,
-            "train_samples": IMAGES,
+            "train_samples": round(IMAGES * (trial.change.data if trial.change else 1)),
             "train": train,
             "minival": rate,
             "initial_loss": 2.3,

@@ -132,7 +132,7 @@ def after(state: MethodState, row: Row) -> MethodState:
             # what was red or failed is tried again: somebody may have mended it
             green = state.checks is not None and all(check.green for check in state.checks)
             checks = state.checks if green else None
-            trained = {key: one for key, one in state.trained.items() if one.reading.state != "failed"}
+            trained = _without_failed(state)
             return _with(
                 state, budget=row.budget, finished=None, closing=None, checks=checks, trained=trained
             )
@@ -152,7 +152,11 @@ def _answered(state: MethodState, row: Answered) -> MethodState:
             assert proposal is not None
             verdict = proposal.verdict
             if verdict.cause in STOPS:
-                return _with(state, waived=(*state.waived, verdict.cause))
+                sound = _without_failed(state)
+                again = len(sound) < len(state.trained)  # nothing is known of those: they are trained again
+                return _with(
+                    state, trained=sound, waived=state.waived if again else (*state.waived, verdict.cause)
+                )
             name = verdict.change.name if verdict.change else verdict.cause
             return _with(state, rejected={**state.rejected, name: answer.reason})
         case Force():
@@ -162,6 +166,10 @@ def _answered(state: MethodState, row: Answered) -> MethodState:
             return _with(state, settings=settings, pinned=(*state.pinned, answer.path))
         case Freeze():
             return _with(state, frozen=True)
+
+
+def _without_failed(state: MethodState) -> dict[tuple[int, str], Trained]:
+    return {key: row for key, row in state.trained.items() if row.reading.state != "failed"}
 
 
 def _changed(state: MethodState, change: Change) -> MethodState:

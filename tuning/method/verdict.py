@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from tuning.method.effects import Found
 from tuning.method.floor import Floor
 from tuning.method.gaps import Gaps
 from tuning.method.health import Finding
-from tuning.method.probes import Found, Probing
+from tuning.method.probes import Probing
 from tuning.method.rows import Proposal
 from tuning.method.state import OUTSIDE, MethodState
 from tuning.method.student import cdf
@@ -106,7 +107,11 @@ def _without(state: MethodState, probing: Probing, gaps: Gaps, untested: Sequenc
 def proposal(state: MethodState, verdict: Verdict, cost: float) -> Proposal:
     """A verdict as something to answer."""
     others = tuple(effect for effect in verdict.effects if effect.change != verdict.change)
-    inside = tuple(effect for effect in others if effect.change.kind not in OUTSIDE)
+    inside = tuple(
+        effect
+        for effect in others
+        if effect.change.kind not in OUTSIDE and effect.change.name not in state.rejected
+    )
     return Proposal(round=len(state.accepted) + 1, verdict=verdict, cost=cost, alternatives=inside)
 
 
