@@ -11,10 +11,10 @@ from raytrain.models.cards import CBAM, cards
 from raytrain.models.named import named
 from raytrain.models.spec import ResNetSpec, SwinSpec
 from raytrain.recipe import Recipe
-from raytrain.recipes import GROUPS, UNPUBLISHED, builders, names, recipe, variants
+from raytrain.recipes import GROUPS, builders, names, recipe, variants
 
 SECTIONS = ["Source", "Theirs", "Ours", "Expected", "Differs"]
-PUBLISHED = [name for group in GROUPS if group not in UNPUBLISHED for name in builders(group)]
+FULL_SIZE = [name for name in names() if not name.startswith("smoke")]
 SWINS = [name for name in names() if name.startswith("swin")]
 
 
@@ -47,7 +47,7 @@ def test_a_recipe_has_its_name_and_a_source_and_survives_json(name: str) -> None
     assert found.published is None or (len(found.published.source) > 10 and 70 < found.published.top1 < 90)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", FULL_SIZE)
 def test_a_function_says_where_its_numbers_come_from(name: str) -> None:
     lines = documentation(name).splitlines()
     assert [line.split(":")[0] for line in lines if line.split(":")[0] in SECTIONS] == SECTIONS
@@ -66,7 +66,11 @@ def test_windows_tile_the_image_in_every_stage(name: str) -> None:
 def test_variants_are_the_repositorys_and_the_papers_whichever_is_named() -> None:
     both = {"repository": recipe("swin_b_22k_224"), "paper": recipe("swin_b_22k_224_paper")}
     assert variants("swin_b_22k_224") == variants("swin_b_22k_224_paper") == both
-    assert variants("smoke_swin_22k") == variants("mine.py:recipe") == {}
+    alone = {"repository": recipe("resnet50_1k_modern")}
+    assert variants("resnet50_1k_modern") == alone
+    assert (
+        variants("smoke_swin_22k") == variants("cbam_resnext50_22k_224") == variants("mine.py:recipe") == {}
+    )
 
 
 SWIN_TABLE = {
