@@ -29,6 +29,7 @@ TOLD = [
 
 
 def test_a_sweep_is_a_study_that_optuna_loads(tmp_path):
+    (tmp_path / ".optuna.db.part").write_text("of a writer that was killed")
     assert write_optuna(tmp_path, SPACE, TOLD) == tmp_path / "optuna.db"
     assert [path.name for path in tmp_path.iterdir()] == ["optuna.db"]
 
@@ -49,17 +50,5 @@ def test_a_sweep_is_a_study_that_optuna_loads(tmp_path):
     assert trials[5].constraints == {"finite": 0.0, "memory": 0.5}
     assert trials[5].user_attrs == {"state": "infeasible", "problem": "needs 4 GiB", "values": {}}
     assert study.best_trial.number == 0
+    assert study.metric_names == ["error"]
     assert study.user_attrs["space"]["schedule.shape"] == 'fixed, "cosine"'
-
-    write_optuna(tmp_path, SPACE, TOLD, ("error", "gmacs"))  # anew, and nothing is left of the one before
-    both = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'optuna.db'}")
-    assert [trial.values for trial in both.trials] == [
-        [0.2, 1.0],
-        [1.0, 2.0],
-        [0.4, 2.0],
-        None,
-        None,
-        [1.0, 2.0],
-    ]
-    assert [trial.number for trial in both.best_trials] == [0]
-    assert both.metric_names == ["error", "gmacs"]

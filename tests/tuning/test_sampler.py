@@ -48,7 +48,7 @@ def sweep(of, run, *, trials, batch, seed=0, strategy="tpe", order=None, objecti
     return sorted(told, key=lambda trial: trial.number)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(order=st.integers(0, 10**6), seed=st.integers(0, 2**31))
 def test_trials_do_not_depend_on_who_ends_first(order, seed):
     plain = sweep(THREE, ended, trials=16, batch=4, seed=seed)
@@ -142,7 +142,7 @@ def test_a_parameter_that_does_not_exist_is_not_in_the_point():
     assert later.most_common(1)[0][0] == "cbam"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_of_a_space_that_diverges_in_a_third_most_trials_do_not(seed):
     told = sweep(THREE, ended, trials=60, batch=4, seed=seed)
     assert sum(trial.state == "diverged" for trial in told) / 60 <= 0.40

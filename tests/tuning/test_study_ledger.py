@@ -59,7 +59,7 @@ def test_a_writer_killed_at_any_moment_loses_no_acknowledged_row(tmp_path):
     print(f"{len(ledger.rows)} rows, {torn} torn lines")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cut=st.integers(1, 120), rows=st.integers(1, 4))
 def test_a_file_cut_anywhere_is_replayed_up_to_there(tmp_path_factory, cut, rows):
     study = tmp_path_factory.mktemp("cut")
