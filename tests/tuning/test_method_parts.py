@@ -11,11 +11,11 @@ from toy_world import OF, ToyWorld, spec
 from raytrain.errors import UsageError
 from tuning.method.curve import Curve, fit_curve
 from tuning.method.decide import Propose, RunChecks, Train, decide
+from tuning.method.effects import Noise
 from tuning.method.floor import Floor, parse_floor
 from tuning.method.forecast import forecast, forecast_text
 from tuning.method.gaps import gaps, ranked
 from tuning.method.health import Finding, findings
-from tuning.method.probes import Noise
 from tuning.method.rows import Checked, Proposal, Started, Trained
 from tuning.method.state import MethodState, after, replay
 from tuning.method.student import cdf, quantile
@@ -257,14 +257,7 @@ def test_few_held_out_images_prove_no_small_effect() -> None:
 
 
 def test_what_one_pair_excluded_is_asked_again_once_noise_is_seen() -> None:
-    noisy = (
-        -0.006,
-        0.030,
-        -0.040,
-        0.025,
-        -0.035,
-        0.02,
-    )  # of one probe's pairs: the pooled noise grows with each
+    noisy = (-0.006, 0.030, -0.040, 0.025, -0.035, 0.02)  # of one probe's pairs
 
     class Scripted(ToyWorld):
         def error(self, trial: Trial) -> float:
