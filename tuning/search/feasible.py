@@ -6,7 +6,7 @@ from cluster.fleet import Fleet
 from data_shards.mix import Data
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
-from raytrain.plan import Init, RunPlan, resolve
+from raytrain.plan import RunPlan, resolve
 from raytrain.plan.memory import SHARE, smallest_memory
 from raytrain.recipe import Recipe
 from raytrain.settings import change
@@ -43,7 +43,7 @@ def ask_plan(
     except UsageError as error:
         return Asked(plan=None, violations={"plan": 1.0}, problem=str(error))
     try:
-        plan = resolved(recipe, base, fleet, data)
+        plan = _resolved(recipe, base, fleet, data)
     except UsageError as error:
         violations = memory if memory["memory"] > 0 else {**memory, "plan": 1.0}
         return Asked(plan=None, violations=violations, problem=str(error))
@@ -57,14 +57,13 @@ def ask_plan(
     )
 
 
-def resolved(recipe: Recipe, base: RunPlan, fleet: Fleet, data: Data) -> RunPlan:
+def _resolved(recipe: Recipe, base: RunPlan, fleet: Fleet, data: Data) -> RunPlan:
     """The recipe's plan, started and placed as `base` is. Raises UsageError where it does not fit."""
-    init: Init | None = base.init
     return resolve(
         recipe,
         fleet,
         data,
-        init=init,
+        init=base.init,
         teacher=base.teacher,
         engine=base.placement.engine,
         zero_stage=2 if base.placement.zero_stage == 2 else 1,
