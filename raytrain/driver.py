@@ -7,14 +7,12 @@ seconds and would lose the last interval, see docs/LOG.md).
 
 import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from shutil import rmtree
-from types import FrameType
 from typing import Any
 
 import ray
@@ -29,7 +27,8 @@ from raytrain.errors import ResumeLater, RunError
 from raytrain.manifest import newest
 from raytrain.plan import RunPlan
 from raytrain.runlog import METRICS, event, last_rows
-from raytrain.worker import STOP_FILE, Job
+from raytrain.stopping import STOP_FILE, stopping_politely
+from raytrain.worker import Job
 
 MOST_FAILURES_WITHOUT_PROGRESS = 3
 
@@ -162,32 +161,6 @@ def environment(plan: RunPlan) -> dict[str, str]:
         "WDS_SECURE": "1",
         **cpu,
     }
-
-
-@contextmanager
-def stopping_politely(run: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """On SIGTERM or Ctrl-C ask the workers to stop with a checkpoint; the run then ends with ResumeLater, exit code 75.
-
-    A second Ctrl-C does not wait for them. Set after Ray has connected: it takes SIGTERM for itself. Only a main
-    thread can; a sweep's trial has none.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT and (run / STOP_FILE).exists():
-            raise KeyboardInterrupt
-        again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-        say(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint{again}")
-        (run / STOP_FILE).touch()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def reached(run: Path) -> int:

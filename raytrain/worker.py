@@ -32,10 +32,10 @@ from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks, use_files, use_threads
 from raytrain.runlog import RunLog, say_who
 from raytrain.state import TrainState
+from raytrain.stopping import STOP_FILE
 from raytrain.teacher import load_teacher
 from raytrain.weights.start import starting_weights
 
-STOP_FILE = "stop"
 KEEP_CHECKPOINTS = 3
 
 

@@ -1,7 +1,9 @@
 """What a sweep's state says to the sampler, and to whoever reads the table: how each trial stands."""
 
+from typing import Literal
+
 from tuning.search.rows import SweepState, TrialState
-from tuning.search.told import Told
+from tuning.search.told import Objective, Told
 
 
 def told(state: SweepState) -> list[Told]:
@@ -13,6 +15,11 @@ def _told(trial: TrialState, state: SweepState) -> Told:
     """`stopped` has the error of its last rung."""
     rungs = [(row.result.samples, row.result.error) for row in trial.ended if row.result.error is not None]
     asked, last = trial.asked, trial.ended[-1].result if trial.ended else None
+    values: dict[Objective, float] = {}
+    if last is not None and last.error is not None:
+        measured = {**last.values, "error": last.error}
+        values = {name: measured[name] for name in state.study.objectives if name in measured}
+    how: Literal["done", "stopped", "diverged", "infeasible", "failed"]
     if last is None:
         how = "infeasible"
     elif last.state != "done":
@@ -23,7 +30,7 @@ def _told(trial: TrialState, state: SweepState) -> Told:
         number=trial.number,
         point=asked.point,
         state=how,
-        values={**last.values, "error": last.error} if last is not None and last.state == "done" else {},
+        values=values,
         violations=asked.violations,
         rungs=tuple(rungs),
         problem=asked.infeasible or (last.problem if last is not None else ""),
