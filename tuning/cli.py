@@ -1,10 +1,7 @@
-"""`raytrain tune`: a sweep of a recipe with Ray Tune, Optuna's TPE and a gentle ASHA."""
+"""`raytrain tune`: a sweep of a recipe. What is searched, how, and where it runs; then what was found."""
 
-import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,9 +19,32 @@ from raytrain.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from tuning.table import Row
+    from tuning.search.table import Found
 
 app = typer.Typer(add_completion=False)
+
+SpaceTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--space",
+        metavar="SPACE",
+        help="A ready space's name or a .yaml file; or fields: PATH=LOW:HIGH, PATH=log:LOW:HIGH or "
+        "PATH=choice:A,B, repeatable. Without it weight decay and drop path.",
+    ),
+]
+Strategy = Literal["sobol", "tpe", "random"]
+Where = Literal["ray", "here"]
+Objectives = Annotated[
+    list[Literal["error", "gmacs", "images_per_second"]] | None,
+    typer.Option(
+        "--objective",
+        help="What is sought beside the least error: gmacs or images_per_second; repeatable. Halving goes by the error.",
+    ),
+]
+CopyTo = Annotated[
+    str | None,
+    typer.Option("--copy-to", metavar="URL", help="Keep a copy of the ledger there, s3://bucket/prefix."),
+]
 
 
 def _list_spaces(asked: bool) -> None:
@@ -35,19 +55,10 @@ def _list_spaces(asked: bool) -> None:
         raise typer.Exit
 
 
-SpaceNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--space",
-        metavar="SPACE",
-        help="A ready space's name or a .yaml file; or fields: PATH=LOW:HIGH, PATH=log:LOW:HIGH or "
-        "PATH=choice:A,B, repeatable. Without it weight decay and drop path.",
-    ),
-]
 ListSpaces = Annotated[
     bool,
     typer.Option(
-        "--list-spaces", callback=_list_spaces, is_eager=True, help="Print the ready spaces, and no more."
+        "--list-spaces", callback=_list_spaces, is_eager=True, help="Print the ready spaces, and nothing else."
     ),
 ]
 
@@ -57,23 +68,21 @@ def tune(
     recipe: RecipeName,
     data: DataUrl,
     out: Annotated[Path, typer.Option("--out", help="The sweep's folder, on a disk that all workers share.")],
-    space: SpaceNames = None,
+    space: SpaceTexts = None,
     trials: Annotated[int, typer.Option(min=1, help="How many; the first has the recipe's own values.")] = 8,
+    strategy: Annotated[
+        Strategy, typer.Option(help="sobol to explore, tpe to improve on what was found, random to compare with.")
+    ] = "tpe",
+    objective: Objectives = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="How many are decided at once. It is part of the study, unlike:")
+    ] = 4,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time; as many as the cluster holds if not given.")
     ] = None,
-    grace: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Before this share of its steps no trial is stopped; from there on the worse half is, at each "
-            "doubling. 1 stops none.",
-        ),
-    ] = 0.5,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of the search; one trial at a time repeats it exactly.")
-    ] = 0,
+    executor: Annotated[Where, typer.Option(help="ray, or here: this process, one worker, without Ray.")] = "ray",
+    seed: Annotated[int, typer.Option(min=0, help="Of the search: the same seed tries the same trials.")] = 0,
+    copy_to: CopyTo = None,
     fleet: FleetName = "local",
     workers: Workers = None,
     settings: Settings = None,
@@ -83,64 +92,43 @@ def tune(
     as_json: AsJson = False,
     _: ListSpaces = False,
 ) -> None:
-    """Search a recipe's fields for the best top-1; run again with the same arguments to continue.
+    """Search a recipe's fields for the least error; run again with the same arguments to continue.
 
-    OUT/trials/ID are ordinary runs, OUT/study.db is an Optuna storage (`optuna-dashboard sqlite:///OUT/study.db`).
+    OUT/ledger.jsonl is all that the sweep knows, OUT/trials/ID are ordinary runs, and OUT/optuna.db is a view for
+    `optuna-dashboard sqlite:///OUT/optuna.db`.
     """
-    from cluster.fleet import load_fleet
-    from raytrain.session import absolute, run_folder, warn
-    from raytrain.settings import parse
-    from tuning.spaces import asked_space
-    from tuning.spaces.show import show, show_fixed
-    from tuning.trial import Sweep, held_sweep
+    from tuning.search.session import Request, sweep
 
-    folder = run_folder(out)
-    earlier = held_sweep(folder) if init else None
-    base = make_plan(
-        recipe,
-        data,
+    request = Request(
+        recipe=recipe,
+        data=data,
+        out=out,
+        space=tuple(space or ()),
+        strategy=strategy,
+        objectives=tuple(dict.fromkeys(("error", *(objective or ())))),
+        batch=batch,
+        seed=seed,
+        where=executor,
         fleet=fleet,
         workers=workers,
-        settings=settings,
+        settings=tuple(settings or ()),
         init=init,
         init_classes=init_classes,
-        engine="deepspeed",
-        zero=1,
-        held=earlier.plan.init if earlier else None,
     )
-
-    sweep = Sweep(
-        plan=base,
-        fleet=load_fleet(fleet, workers),
-        data_url=absolute(data),
-        space=asked_space(space or (), base),
-        seed=seed,
-        grace=grace,
-    )
-    for line in (*show(sweep.space), *show_fixed(sweep.space)):
-        warn(line)
-    from tuning.sweep import run_sweep
-    from tuning.table import best, command, read_rows
-
-    run_sweep(sweep, out=folder, trials=trials, concurrency=concurrency, address=address, say=warn)
-    rows = read_rows(folder)
-    winner = best(rows)
-    options = {"--fleet": fleet if fleet != "local" else None, "--workers": workers}
-    options |= {"--init": init, "--init-classes": init_classes}
-    line = command(recipe, data, out / "best", options, {**parse(settings or []), **winner.changes})
-    _tell(rows, winner, line, as_json)
+    found = sweep(request, trials=trials, concurrency=concurrency, address=address, copy=copy_to)
+    _tell(found, out, as_json)
 
 
-def _tell(rows: "Sequence[Row]", winner: "Row", line: str, as_json: bool) -> None:
-    """The trials, the best one, and the command that trains it."""
+def _tell(found: "Found", out: Path, as_json: bool) -> None:
+    """The trials, what they cost, and the command that trains the best of them."""
+    from tuning.search.table import in_json, table, winner, words
+
     if as_json:
-        print(
-            json.dumps({"trials": [row.model_dump() for row in rows], "best": winner.trial, "command": line})
-        )
+        print(in_json(found))
         return
     from rich.console import Console
 
-    from tuning.table import table
-
-    Console(file=sys.stdout).print(table(rows))
-    print(f"\nbest: trial {winner.trial}, in {winner.run}\n{line}")
+    Console().print(table(found.state))
+    print("", *words(found), sep="\n")
+    best = winner(found.state).number
+    print(f"\nbest: trial {best}, in {out / 'trials' / f'{best:03d}'}\n{found.command}")

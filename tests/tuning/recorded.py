@@ -37,12 +37,13 @@ def recording(file: Path, family: str, configs: int = 64, seed: int = 0) -> Path
 
 
 def study(held, rungs, *, batch=4, seed=0) -> Study:
-    """Sobol takes the values of a scientific choice by turns: each configuration once."""
+    """Trial 0 is the first configuration; then Sobol takes the values of a scientific choice by turns: each once."""
     param = Param(
         name="config", paths=("config",), role="scientific", dimension=Choice(values=tuple(held.curves))
     )
+    space = Space(name="curves", params=(param,), own={"config": next(iter(held.curves))})
     return Study(
-        base={"recording": held.digest}, space=Space(name="curves", params=(param,), own={"config": None}),
+        base={"recording": held.digest}, space=space,
         strategy="sobol", seed=seed, batch=batch, objectives=("error",), rungs=rungs,
     )  # fmt: skip
 

@@ -4,15 +4,10 @@ from pathlib import Path
 
 from cluster.fleet import Fleet
 from data_shards.pack import PackOptions, pack
-from data_shards.shardset import load_shardset
 from data_shards.synth import SynthOptions, synth
-from raytrain.plan import resolve
 from raytrain.recipe import Recipe
-from raytrain.recipes import recipe
-from raytrain.settings import change
 from tuning.dimension import Dimension
 from tuning.space import Param, Space, declare
-from tuning.trial import Sweep
 
 FLEET = Fleet(name="test")
 
@@ -29,13 +24,3 @@ def small_space(ranges: dict[str, Dimension], recipe: Recipe) -> Space:
     params = [Param(name=path, paths=(path,), role="scientific", dimension=ranges[path]) for path in ranges]
     return declare("small", params, ("*",), recipe)
 
-
-def small_sweep(
-    data: str, ranges: dict[str, Dimension], *, epochs: float = 20, seed: int = 0, grace: float = 0.1
-) -> Sweep:
-    """A sweep of the smoke recipe: 4 steps an epoch, evaluated every third."""
-    base = change(recipe("smoke_swin_22k"), {"epochs": epochs, "global_batch": 16, "evaluate_epochs": 3})
-    plan = resolve(base, FLEET, load_shardset(data))
-    return Sweep(
-        plan=plan, fleet=FLEET, data_url=data, space=small_space(ranges, base), seed=seed, grace=grace
-    )

@@ -53,23 +53,23 @@ def test_rungs_are_halves_down_to_the_first():
 
 
 def test_where_early_ranks_hold_halving_opens_and_costs_less(held, tmp_path):
-    state = sweep(tmp_path / "out", held["monotone"], trials=64)
+    state = sweep(tmp_path / "out", held["monotone"], trials=65)
     assert all(rung.open for rung in state.gate.rungs)
     assert state.gate.trials == (0, 1, 2, 3, 4)
     ends = errors_at_the_end(held["monotone"])
     winner = state.trials[state.ended.best]
     assert winner.asked.point["config"] == min(ends, key=ends.get)
-    assert seconds(state) <= 0.4 * 64 * 16  # 5 in full for the gate, then 1/8 each and halves of them
+    assert seconds(state) <= 0.4 * 65 * 16  # 5 in full for the gate, then 1/8 each and halves of them
     assert "rank correlation 1.00 (needs 0.80)" in reason(state)
 
 
 def test_where_early_ranks_mislead_halving_stays_off(held, tmp_path):
-    state = sweep(tmp_path / "out", held["crossing"], trials=64)
+    state = sweep(tmp_path / "out", held["crossing"], trials=65)
     assert not any(rung.open for rung in state.gate.rungs)
     ends = errors_at_the_end(held["crossing"])
     assert state.trials[state.ended.best].asked.point["config"] == min(ends, key=ends.get)
-    assert seconds(state) == 64 * 16
-    assert len(state.finished) == 64
+    assert seconds(state) == 65 * 16
+    assert len(state.finished) == 65
     assert "trials ran full length" in reason(state)
 
 
@@ -206,7 +206,7 @@ def test_a_trial_that_diverges_is_never_promoted(tmp_path):
             rows.append(f"c{number},{samples},{error},1")
     (tmp_path / "curves.csv").write_text("\n".join(rows))
     bad = read_recording(tmp_path / "curves.csv")
-    state = sweep(tmp_path / "out", bad, rungs=HALF, trials=8)
+    state = sweep(tmp_path / "out", bad, rungs=HALF, trials=9)
     ended = {trial.asked.point["config"]: [row.result.state for row in trial.ended] for trial in state.trials}
     assert [ended[f"c{number}"] for number in (1, 3, 5, 7)] == [["diverged"]] * 4
     assert [ended[f"c{number}"] for number in (0, 2, 4, 6)] == [["done", "done"]] * 4

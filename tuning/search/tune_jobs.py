@@ -130,6 +130,10 @@ class Listener(TrialProgressCallback):  # type: ignore[misc]  # Ray is untyped
         self.study, self.done, self.say = study, done, say
         self.running: dict[str, RungJob] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks, for a restore that nobody asks for."""
+        return {}
+
     def on_step_begin(self, **_: Any) -> None:
         """Pass a wish to stop on to all runs: again and again, for one that is starting clears it."""
         if (self.study / STOP_FILE).exists():

@@ -1,0 +1,178 @@
+"""A session: what `raytrain tune` does around the engine. Options become a study and an executor; then what was found."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from cluster.fleet import load_fleet
+from data_shards.mix import load_data
+from data_shards.shardset import Value
+from raytrain.cli.options import make_plan
+from raytrain.errors import UsageError
+from raytrain.plan import Init, RunPlan
+from raytrain.session import absolute, run_folder, warn
+from raytrain.settings import parse
+from tuning.dimension import Settings
+from tuning.ledger import LEDGER, Ledger
+from tuning.search.engine import Fits, run_sweep
+from tuning.search.feasible import ask_plan
+from tuning.search.halving import rungs_of
+from tuning.search.rows import ROWS, Study, SweepState, replay
+from tuning.search.sampler import Strategy
+from tuning.search.state import told
+from tuning.search.table import Found, command, winner
+from tuning.search.told import Objective
+from tuning.search.training import Training
+from tuning.search.values import Executor
+from tuning.space import Space
+from tuning.spaces import asked_space
+from tuning.spaces.show import show, show_fixed
+
+Where = Literal["ray", "here"]
+
+LENGTH = ("epochs", "train_fraction", "regularization.repeats")
+"""The fields that say how many samples a run sees."""
+
+
+class Request(Value):
+    """What the command line asks for, as it was typed."""
+
+    recipe: str
+    data: str
+    out: Path
+    space: tuple[str, ...]
+    strategy: Strategy
+    objectives: tuple[Objective, ...]
+    batch: int
+    seed: int
+    where: Where
+    fleet: str
+    workers: int | None
+    settings: tuple[str, ...]
+    init: str | None
+    init_classes: str | None
+
+
+def sweep(
+    request: Request, *, trials: int, concurrency: int | None, address: str | None, copy: str | None
+) -> Found:
+    """Run or continue the sweep that is asked for.
+
+    Whatever ends it, Optuna's view of it is made anew. Raises what the engine and the executor raise.
+    """
+    out = run_folder(request.out)
+    training = training_of(request, out)
+    space = asked_space(request.space, training.plan)
+    study = study_of(request, training.plan, space)
+    for line in (*show(space), *show_fixed(space)):
+        warn(line)
+    try:
+        with executor_for(training, request.where, concurrency, address) as executor:
+            state = run_sweep(
+                study, out=out, trials=trials, executor=executor, fits=fits_for(training), copy=copy, say=warn
+            )
+    finally:
+        if (held := held_state(out)) is not None:
+            from tuning.search.optuna_view import write_optuna
+
+            write_optuna(out, held.study.space, told(held), held.study.objectives)
+    line = best_command(request, space.settings(winner(state).point))
+    return Found(state=state, workers=training.plan.placement.workers, command=line)
+
+
+def training_of(request: Request, out: Path) -> Training:
+    """The plan that trials vary. A fine-tune goes on from the checkpoint that the sweep began with."""
+    if request.where == "here" and (request.workers or 1) > 1:
+        raise UsageError(f"--executor here trains with one worker, not {request.workers}; --executor ray takes more")
+    held = held_state(out) if request.init else None
+    start = held.study.base["init"] if held else None
+    plan = make_plan(
+        request.recipe,
+        request.data,
+        fleet=request.fleet,
+        workers=request.workers,
+        settings=list(request.settings),
+        init=request.init,
+        init_classes=request.init_classes,
+        engine="torch" if request.where == "here" else "deepspeed",
+        zero=1,
+        held=Init.model_validate(start) if start else None,
+    )
+    return Training(
+        plan=plan,
+        fleet=load_fleet(request.fleet, request.workers),
+        data_url=absolute(request.data),
+        study=str(out),
+    )
+
+
+def study_of(request: Request, plan: RunPlan, space: Space) -> Study:
+    """The study that these options mean. Raises UsageError for a space whose trials differ in length."""
+    for param in space.params:
+        for settings in param.every:
+            for path in LENGTH:
+                if path in settings and settings[path] != space.own.get(path):
+                    raise UsageError(
+                        f"--space {param.name}: it sets {path}, and trials of different lengths cannot be compared. "
+                        f"Use --set {path}=... for all of them"
+                    )
+    return Study(
+        base=plan.identity,
+        space=space,
+        strategy=request.strategy,
+        seed=request.seed,
+        batch=request.batch,
+        objectives=request.objectives,
+        rungs=rungs_of(plan.lengths.steps * plan.recipe.samples_per_step),
+    )
+
+
+def best_command(request: Request, changes: Settings) -> str:
+    """The command that trains a trial again, in a folder beside the trials."""
+    options = {
+        "--fleet": request.fleet if request.fleet != "local" else None,
+        "--workers": request.workers,
+        "--init": request.init,
+        "--init-classes": request.init_classes,
+        "--engine": "torch" if request.where == "here" else None,
+    }
+    settings = {**parse(request.settings), **changes}
+    return command(request.recipe, request.data, request.out / "best", options, settings)
+
+
+@contextmanager
+def executor_for(
+    training: Training, where: Where, concurrency: int | None, address: str | None
+) -> Iterator[Executor]:
+    """Ray Tune on a cluster, or this process."""
+    if where == "here":
+        from tuning.search.inprocess import InProcessExecutor
+
+        if (concurrency or 1) > 1:
+            raise UsageError(f"--concurrency {concurrency}: --executor here trains one trial at a time; ray more")
+        yield InProcessExecutor(training, warn)
+        return
+    from tuning.search.tune_jobs import tune_executor
+
+    with tune_executor(training, concurrency=concurrency, address=address, say=warn) as executor:
+        yield executor
+
+
+def fits_for(training: Training) -> Fits:
+    """Ask the plan whether changes fit, before a trial is spent on them."""
+    data = load_data(training.data_url)
+
+    def fits(settings: dict[str, object]) -> tuple[str, dict[str, float]]:
+        asked = ask_plan(training.plan, training.fleet, data, settings)
+        return asked.problem, asked.violations
+
+    return fits
+
+
+def held_state(out: Path) -> SweepState | None:
+    """What the sweep in this folder knows; None where there is none. Raises RunError where its ledger is damaged."""
+    if not (out / LEDGER).exists():
+        return None
+    rows = Ledger(out, ROWS, copy=None, say=lambda _: None).rows
+    return replay(rows) if rows else None
