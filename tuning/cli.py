@@ -15,7 +15,6 @@ from raytrain.cli.options import (
     RecipeName,
     Settings,
     Workers,
-    make_plan,
 )
 
 if TYPE_CHECKING:
@@ -35,10 +34,10 @@ SpaceTexts = Annotated[
 Strategy = Literal["sobol", "tpe", "random"]
 Where = Literal["ray", "here"]
 Objectives = Annotated[
-    list[Literal["error", "gmacs", "images_per_second"]] | None,
+    list[str] | None,
     typer.Option(
         "--objective",
-        help="What is sought beside the least error: gmacs or images_per_second; repeatable. Halving goes by the error.",
+        help="Sought beside the least error: gmacs or images_per_second; repeatable. Halving goes by the error.",
     ),
 ]
 CopyTo = Annotated[
@@ -58,7 +57,10 @@ def _list_spaces(asked: bool) -> None:
 ListSpaces = Annotated[
     bool,
     typer.Option(
-        "--list-spaces", callback=_list_spaces, is_eager=True, help="Print the ready spaces, and nothing else."
+        "--list-spaces",
+        callback=_list_spaces,
+        is_eager=True,
+        help="Print the ready spaces, and nothing else.",
     ),
 ]
 
@@ -71,7 +73,8 @@ def tune(
     space: SpaceTexts = None,
     trials: Annotated[int, typer.Option(min=1, help="How many; the first has the recipe's own values.")] = 8,
     strategy: Annotated[
-        Strategy, typer.Option(help="sobol to explore, tpe to improve on what was found, random to compare with.")
+        Strategy,
+        typer.Option(help="sobol to explore, tpe to improve on what was found, random to compare with."),
     ] = "tpe",
     objective: Objectives = None,
     batch: Annotated[
@@ -80,7 +83,9 @@ def tune(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time; as many as the cluster holds if not given.")
     ] = None,
-    executor: Annotated[Where, typer.Option(help="ray, or here: this process, one worker, without Ray.")] = "ray",
+    executor: Annotated[
+        Where, typer.Option(help="ray, or here: this process, one worker, without Ray.")
+    ] = "ray",
     seed: Annotated[int, typer.Option(min=0, help="Of the search: the same seed tries the same trials.")] = 0,
     copy_to: CopyTo = None,
     fleet: FleetName = "local",
@@ -97,7 +102,7 @@ def tune(
     OUT/ledger.jsonl is all that the sweep knows, OUT/trials/ID are ordinary runs, and OUT/optuna.db is a view for
     `optuna-dashboard sqlite:///OUT/optuna.db`.
     """
-    from tuning.search.session import Request, sweep
+    from tuning.search.session import Request, asked_objectives, sweep
 
     request = Request(
         recipe=recipe,
@@ -105,7 +110,7 @@ def tune(
         out=out,
         space=tuple(space or ()),
         strategy=strategy,
-        objectives=tuple(dict.fromkeys(("error", *(objective or ())))),
+        objectives=asked_objectives(objective or ()),
         batch=batch,
         seed=seed,
         where=executor,

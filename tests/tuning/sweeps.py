@@ -23,4 +23,3 @@ def small_space(ranges: dict[str, Dimension], recipe: Recipe) -> Space:
     """These fields are searched, all else is fixed."""
     params = [Param(name=path, paths=(path,), role="scientific", dimension=ranges[path]) for path in ranges]
     return declare("small", params, ("*",), recipe)
-

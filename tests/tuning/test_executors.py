@@ -4,16 +4,19 @@ import os
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from recorded import LENGTH, read_recording, recording
+from recorded import LENGTH, fit, read_recording, recording
 from sweeps import small_set
-from trainings import SAMPLES, tiny_training
+from trainings import SAMPLES, tiny_study, tiny_training
 
 from raytrain.errors import ResumeLater
 from raytrain.manifest import key_of, verify
-from raytrain.runlog import METRICS, read_rows
+from raytrain.runlog import EVENTS, METRICS, read_rows
+from tuning.dimension import Range
+from tuning.search.engine import run_sweep
 from tuning.search.inprocess import InProcessExecutor
 from tuning.search.replay import ReplayExecutor
 from tuning.search.values import RungJob
@@ -39,28 +42,20 @@ class ExecutorConformance:
         executor.run(jobs, done)
         return told
 
-    def test_every_rung_is_told_once_and_a_bad_one_stops_no_other(self, executor, job):
-        jobs = [job(0, 0, "good"), job(1, 0, "diverges"), job(2, 0, "fails"), job(3, 0, "good")]
+    def test_rungs_go_on_from_their_parents_and_a_bad_one_stops_no_other(self, executor, job):
+        jobs = [job(0, 0, "good"), job(1, 0, "diverges"), job(2, 0, "fails")]
         told = self.run(executor, *jobs)
-        assert sorted(found.trial for found, _ in told) == [0, 1, 2, 3]
+        assert sorted(found.trial for found, _ in told) == [0, 1, 2]
         assert all(found in jobs for found, _ in told)
         results = {found.trial: result for found, result in told}
-        assert [results[n].state for n in range(4)] == ["done", "diverged", "failed", "done"]
-        assert [results[n].error is None for n in range(4)] == [False, True, True, False]
+        assert [results[n].state for n in range(3)] == ["done", "diverged", "failed"]
+        assert [results[n].error is None for n in range(3)] == [False, True, True]
         assert 0 < results[0].error <= 1
         assert results[0].samples == jobs[0].samples
         assert results[0].seconds > 0
         assert results[2].problem
-
-    def test_a_rung_goes_on_from_its_parent_and_costs_what_is_new(self, executor, job):
-        (_, first), (_, second) = [self.run(executor, job(7, rung, "good"))[0] for rung in (0, 1)]
-        assert (first.state, second.state) == ("done", "done")
-        assert second.samples == 2 * first.samples
-        (_, again) = self.run(executor, job(7, 1, "good"))[0]
-        assert again == second, "what was done is not done again"
-
-    def test_nothing_to_do_is_done_at_once(self, executor):
-        assert self.run(executor) == []
+        ((_, second),) = self.run(executor, job(0, 1, "good"))
+        assert (second.state, second.samples) == ("done", 2 * jobs[0].samples)
 
 
 class TestReplay(ExecutorConformance):
@@ -100,6 +95,11 @@ class TestInProcess(ExecutorConformance):
     @pytest.fixture
     def job(self):
         return training_job
+
+    def test_a_rung_that_ended_on_the_disk_alone_is_not_trained_again(self, executor, job, monkeypatch):
+        ((_, result),) = self.run(executor, job(0, 0, "good"))
+        monkeypatch.setattr("tuning.search.inprocess.work", None)
+        assert self.run(executor, job(0, 0, "good")) == [(job(0, 0, "good"), result)]
 
     def test_the_weights_are_those_of_one_run(self, executor, job):
         self.run(executor, job(0, 0, "good"))
@@ -147,13 +147,74 @@ class TestInProcess(ExecutorConformance):
 @pytest.mark.timeout(1500)
 class TestTune(ExecutorConformance):
     @pytest.fixture(scope="class")
-    def executor(self, data, tmp_path_factory):
+    def cluster(self, data, tmp_path_factory):
+        from cluster.connect import connected
+        from raytrain.driver import environment
+
+        with connected("local", environment(tiny_training(data, tmp_path_factory.mktemp("plan")).plan)):
+            yield
+
+    @pytest.fixture
+    def executor(self, cluster, data, tmp_path):
         from tuning.search.tune_jobs import tune_executor
 
-        training = tiny_training(data, tmp_path_factory.mktemp("tune"), engine="deepspeed")
-        with tune_executor(training, concurrency=None, address="local", say=print) as made:
+        training = tiny_training(data, tmp_path / "study", engine="deepspeed")
+        with tune_executor(training, concurrency=None, address=None, say=print) as made:
             yield made
 
     @pytest.fixture
     def job(self):
         return training_job
+
+    def test_a_sweep_of_rungs_is_interrupted_leaves_no_placement_group_and_goes_on(self, executor):
+        """Its second rung is asked to stop once its driver has begun, and so ends after one step."""
+        import ray
+        from ray.util import placement_group_table
+
+        training, said = executor.training, []
+        run = Path(training.study) / "trials" / "000"
+
+        def sweep():
+            return run_sweep(
+                tiny_study(training, {"optimizer.lr": Range(low=GOOD, high=2 * GOOD)}, batch=1),
+                out=Path(training.study), trials=1, executor=nullcontext(executor), fits=fit, copy=None,
+                say=said.append,
+            )  # fmt: skip
+
+        def end():
+            while sum(row["event"] == "started" for row in read_rows(run / EVENTS)) < 2:
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        killer = threading.Thread(target=end)
+        killer.start()
+        with pytest.raises(ResumeLater, match="the same command continues it"):
+            sweep()
+        killer.join()
+        assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}
+        assert [row["step"] for row in read_rows(run / METRICS)] == [1, 2, 3, 4, 5]
+        state = sweep()
+        assert [(row.rung, row.attempt, row.result.state) for row in state.trials[0].ended] == [
+            (0, 0, "done"),
+            (1, 0, "done"),
+        ]
+        resumed = [row["step"] for row in read_rows(run / EVENTS) if row["event"] == "resumed"]
+        assert resumed == [4, 5], "each goes on from its parent, or from where it was stopped"
+        assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}
+        until = time.monotonic() + 300
+        while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+            assert time.monotonic() < until, ray.available_resources()
+
+    def test_more_at_once_than_there_is_room_for_is_one_message(self, executor):
+        from cluster.errors import ClusterError, ClusterUsageError
+        from tuning.search.tune_jobs import at_once
+
+        with pytest.raises(ClusterUsageError, match=r"--concurrency 99: the cluster holds \d+ trial"):
+            at_once(executor.training, 99)
+        plan = executor.training.plan
+        placement = plan.placement.model_copy(update={"gpu": True})
+        starved = executor.training.model_copy(
+            update={"plan": plan.model_copy(update={"placement": placement})}
+        )
+        with pytest.raises(ClusterError, match=r"1 worker of 1 CPU \+ 1 GPU each do not fit"):
+            at_once(starved, None)

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from contextlib import nullcontext
 
 import pytest
 from recorded import LENGTH, ReplayExecutor, fit, read_recording, recording, study
@@ -26,7 +27,7 @@ def sweep(out, held, *, rungs=RUNGS, trials=32, executor=None, said=None, **chan
         study(held, rungs).model_copy(update=changes),
         out=out,
         trials=trials,
-        executor=executor or ReplayExecutor(held),
+        executor=nullcontext(executor or ReplayExecutor(held)),
         fits=fit,
         copy=None,
         say=lines.append,
@@ -239,16 +240,18 @@ def test_other_files_are_left_alone(held, tmp_path):
 
 
 def test_a_space_of_which_nothing_fits_is_one_message(held, tmp_path):
+    here = ReplayExecutor(held["monotone"])
     with pytest.raises(RunError, match=r"none of the last 12 points fits: 80 GiB a worker.*Narrow --space"):
         run_sweep(
-            study(held["monotone"], HALF), out=tmp_path, trials=8, executor=ReplayExecutor(held["monotone"]),
+            study(held["monotone"], HALF), out=tmp_path, trials=8, executor=nullcontext(here),
             fits=lambda _: ("80 GiB a worker, the fleet has 40", {"memory": 1.0}), copy=None, say=print,
         )  # fmt: skip
 
 
 def test_a_trial_that_does_not_fit_is_not_spent(held, tmp_path):
+    here = ReplayExecutor(held["monotone"])
     state = run_sweep(
-        study(held["monotone"], HALF), out=tmp_path, trials=6, executor=ReplayExecutor(held["monotone"]),
+        study(held["monotone"], HALF), out=tmp_path, trials=6, executor=nullcontext(here),
         fits=lambda point: ("too large" * (point["config"] < "c2"), {}), copy=None, say=print,
     )  # fmt: skip
     assert sum(bool(trial.ended) for trial in state.trials) == 6

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tuning.search.sampler import propose_batch
 from tuning.search.state import told
 from tuning.search.values import Executor, RungJob, RungResult
 from tuning.space import Point
+from tuning.spaces.show import show, show_fixed
 
 Fits = Callable[[Settings], "tuple[str, dict[str, float]]"]
 """Why these changes do not fit the machines, and by how much each limit is exceeded; empty where they do."""
@@ -40,23 +42,29 @@ def run_sweep(
     *,
     out: Path,
     trials: int,
-    executor: Executor,
+    executor: AbstractContextManager[Executor],
     fits: Fits,
     copy: str | None,
     say: Callable[[str], None],
 ) -> SweepState:
     """Bring the sweep in `out` to `trials` trials, each at its end; what ended before is not run again.
 
+    `executor` is entered where there is something to run: a foreign folder is refused before Ray starts.
+
     Raises RunError for a foreign, busy or damaged folder and for a space of which nothing fits, what the executor
     raises, and ResumeLater where it was interrupted: the same call goes on.
     """
-    with run_lock(out):
+    with run_lock(out), ExitStack() as stack:
         ledger = Ledger(out, ROWS, copy=copy, say=say)
         claim(ledger, out, study)
+        for line in (*show(study.space), *show_fixed(study.space)):
+            say(line)
+        running: Executor | None = None
         while True:
             state = replay(ledger.rows)
             if jobs := next_jobs(state):
-                executor.run(jobs, lambda job, result: note(ledger, job, result, say))
+                running = running or stack.enter_context(executor)
+                running.run(jobs, lambda job, result: note(ledger, job, result, say))
             elif state.gate is None and (gate := measure(state)) is not None:
                 ledger.add(gate)
             elif following := next_round(state, trials, fits):

@@ -16,7 +16,7 @@ from raytrain.runlog import event
 from raytrain.stopping import STOP_FILE, stopping_politely
 from raytrain.worker import Job, work
 from tuning.search.training import Training, failed, run_rung
-from tuning.search.values import RungJob, RungResult
+from tuning.search.values import RungJob, RungResult, shown
 
 
 class InProcessExecutor:
@@ -28,6 +28,7 @@ class InProcessExecutor:
     def run(self, jobs: Sequence[RungJob], done: Callable[[RungJob, RungResult], None]) -> None:
         """Train one after the other. What Ray would call a lost worker is any exception that is not declared."""
         for job in jobs:
+            self.say(shown(job))
             try:
                 result = run_rung(self.training, job, self.train)
             except ResumeLater:

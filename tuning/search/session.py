@@ -1,9 +1,9 @@
-"""A session: what `raytrain tune` does around the engine. Options become a study and an executor; then what was found."""
+"""A session: what `raytrain tune` does around the engine. Options become a study and an executor, then a table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from cluster.fleet import load_fleet
 from data_shards.mix import load_data
@@ -27,7 +27,6 @@ from tuning.search.training import Training
 from tuning.search.values import Executor
 from tuning.space import Space
 from tuning.spaces import asked_space
-from tuning.spaces.show import show, show_fixed
 
 Where = Literal["ray", "here"]
 
@@ -65,13 +64,16 @@ def sweep(
     training = training_of(request, out)
     space = asked_space(request.space, training.plan)
     study = study_of(request, training.plan, space)
-    for line in (*show(space), *show_fixed(space)):
-        warn(line)
     try:
-        with executor_for(training, request.where, concurrency, address) as executor:
-            state = run_sweep(
-                study, out=out, trials=trials, executor=executor, fits=fits_for(training), copy=copy, say=warn
-            )
+        state = run_sweep(
+            study,
+            out=out,
+            trials=trials,
+            executor=executor_for(training, request.where, concurrency, address),
+            fits=fits_for(training),
+            copy=copy,
+            say=warn,
+        )
     finally:
         if (held := held_state(out)) is not None:
             from tuning.search.optuna_view import write_optuna
@@ -81,10 +83,21 @@ def sweep(
     return Found(state=state, workers=training.plan.placement.workers, command=line)
 
 
+def asked_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
+    """The error, and what else is sought. Raises UsageError for an unknown one."""
+    known = get_args(Objective)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--objective {name}: it is one of {', '.join(known)}")
+    return tuple(name for name in known if name in ("error", *names))
+
+
 def training_of(request: Request, out: Path) -> Training:
     """The plan that trials vary. A fine-tune goes on from the checkpoint that the sweep began with."""
     if request.where == "here" and (request.workers or 1) > 1:
-        raise UsageError(f"--executor here trains with one worker, not {request.workers}; --executor ray takes more")
+        raise UsageError(
+            f"--executor here trains with one worker, not {request.workers}; --executor ray takes more"
+        )
     held = held_state(out) if request.init else None
     start = held.study.base["init"] if held else None
     plan = make_plan(
@@ -150,7 +163,9 @@ def executor_for(
         from tuning.search.inprocess import InProcessExecutor
 
         if (concurrency or 1) > 1:
-            raise UsageError(f"--concurrency {concurrency}: --executor here trains one trial at a time; ray more")
+            raise UsageError(
+                f"--concurrency {concurrency}: --executor here trains one trial at a time; ray more"
+            )
         yield InProcessExecutor(training, warn)
         return
     from tuning.search.tune_jobs import tune_executor
@@ -163,7 +178,7 @@ def fits_for(training: Training) -> Fits:
     """Ask the plan whether changes fit, before a trial is spent on them."""
     data = load_data(training.data_url)
 
-    def fits(settings: dict[str, object]) -> tuple[str, dict[str, float]]:
+    def fits(settings: Settings) -> tuple[str, dict[str, float]]:
         asked = ask_plan(training.plan, training.fleet, data, settings)
         return asked.problem, asked.violations
 

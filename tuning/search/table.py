@@ -8,11 +8,12 @@ from rich.table import Table
 
 from data_shards.shardset import Value
 from raytrain.errors import RunError
-from tuning.dimension import Scalar, Settings
+from tuning.dimension import Settings
 from tuning.search.fidelity import reason
 from tuning.search.rows import SweepState
 from tuning.search.state import told
 from tuning.search.told import Objective, Told, front
+from tuning.search.values import short
 
 HEADS = {"optimizer.weight_decay": "weight decay", "model.drop_path": "drop path", "optimizer.lr": "lr"}
 UNITS = {"error": "error", "gmacs": "GMACs", "images_per_second": "img/s"}
@@ -122,8 +123,3 @@ def command(
 def figure(objective: Objective, value: float) -> str:
     """An objective's value for people."""
     return f"{value:.1%}" if objective == "error" else f"{value:.4g}"
-
-
-def short(value: Scalar) -> str:
-    """A parameter's value for people: four digits are enough."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -27,7 +27,7 @@ from raytrain.errors import ResumeLater
 from raytrain.stopping import STOP_FILE, stopping_politely
 from raytrain.worker import Job
 from tuning.search.training import Training, failed, run_rung
-from tuning.search.values import RungJob, RungResult
+from tuning.search.values import RungJob, RungResult, shown
 
 DRIVER = {
     "memory": 1
@@ -144,8 +144,7 @@ class Listener(TrialProgressCallback):  # type: ignore[misc]  # Ray is untyped
     def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
         """Say what it tries."""
         job = self.running[trial.trial_id] = RungJob.model_validate(trial.config["job"])
-        changes = "  ".join(f"{path}={short(value)}" for path, value in job.changes.items())
-        self.say(f"trial {job.trial:3d}  to {job.samples} samples  {changes}")
+        self.say(shown(job))
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
         """Say what an evaluation found."""
@@ -162,11 +161,6 @@ class Listener(TrialProgressCallback):  # type: ignore[misc]  # Ray is untyped
     def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
         """Tell that its driver broke."""
         self.done(self.running.pop(trial.trial_id), failed("its driver process died"))
-
-
-def short(value: object) -> str:
-    """A value for people: four digits are enough."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def groups() -> set[str]:

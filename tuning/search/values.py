@@ -53,3 +53,14 @@ class Executor(Protocol):
         A rung's own failure is a result. Raises ResumeLater when interrupted; what was told as done stays done.
         """
         ...
+
+
+def shown(job: RungJob) -> str:
+    """What a rung tries, in a line for people: four digits of a value are enough."""
+    changes = "  ".join(f"{path}={short(value)}" for path, value in job.changes.items())
+    return f"trial {job.trial:3d}  to {job.samples} samples  {changes}"
+
+
+def short(value: object) -> str:
+    """A value for people."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
