@@ -155,7 +155,7 @@ class TestTune(ExecutorConformance):
             yield
 
     @pytest.fixture
-    def executor(self, cluster, data, tmp_path):
+    def executor(self, cluster, data, tmp_path):  # noqa: ARG002 -- connected
         from tuning.search.tune_jobs import tune_executor
 
         training = tiny_training(data, tmp_path / "study", engine="deepspeed")
