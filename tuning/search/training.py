@@ -12,11 +12,12 @@ from data_shards.errors import DataError
 from data_shards.mix import load_data
 from data_shards.shardset import Value
 from raytrain.errors import DivergedError, ResumeLater, RunError
-from raytrain.plan import RunPlan, resolve
+from raytrain.plan import RunPlan
 from raytrain.runlog import EVALUATIONS, METRICS, read_rows
 from raytrain.settings import change
 from raytrain.worker import Job
 from tuning.dimension import Settings
+from tuning.search.feasible import resolved
 from tuning.search.values import RungJob, RungResult
 
 
@@ -31,15 +32,8 @@ class Training(Value):
 
 def trial_plan(training: Training, changes: Settings) -> RunPlan:
     """The plan of the trial with these changes. Raises UsageError where a value is refused."""
-    base = training.plan
-    return resolve(
-        change(base.recipe, changes),
-        training.fleet,
-        load_data(training.data_url),
-        init=base.init,
-        engine=base.placement.engine,
-        zero_stage=2 if base.placement.zero_stage == 2 else 1,
-    )
+    recipe = change(training.plan.recipe, changes)
+    return resolved(recipe, training.plan, training.fleet, load_data(training.data_url))
 
 
 def run_rung(training: Training, rung: RungJob, train: Callable[[Job], None]) -> RungResult:
