@@ -43,7 +43,7 @@ def ask_plan(
     except UsageError as error:
         return Asked(plan=None, violations={"plan": 1.0}, problem=str(error))
     try:
-        plan = _resolved(recipe, base, fleet, data)
+        plan = resolved(recipe, base, fleet, data)
     except UsageError as error:
         violations = memory if memory["memory"] > 0 else {**memory, "plan": 1.0}
         return Asked(plan=None, violations=violations, problem=str(error))
@@ -57,7 +57,7 @@ def ask_plan(
     )
 
 
-def _resolved(recipe: Recipe, base: RunPlan, fleet: Fleet, data: Data) -> RunPlan:
+def resolved(recipe: Recipe, base: RunPlan, fleet: Fleet, data: Data) -> RunPlan:
     """The recipe's plan, started and placed as `base` is. Raises UsageError where it does not fit."""
     return resolve(
         recipe,
