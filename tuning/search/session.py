@@ -137,7 +137,7 @@ def study_of(request: Request, plan: RunPlan, space: Space) -> Study:
         seed=request.seed,
         batch=request.batch,
         objectives=request.objectives,
-        rungs=rungs_of(plan.lengths.steps * plan.recipe.samples_per_step),
+        rungs=tuple(step * plan.recipe.samples_per_step for step in rungs_of(plan.lengths.steps)),
     )
 
 
