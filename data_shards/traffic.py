@@ -1,8 +1,9 @@
 """What an epoch of training asks of S3, by the rules of the cache and the order. No numpy: plans are made with it.
 
 A node fetches each file of a shard that it reads once (cache.py), in ranges of 8 MiB, a GET each (fetch.py). A global
-batch is laid out by stream and cut among the ranks (`Order.share`), so a node reads the streams that its part of the
-batch overlaps. What the cache still holds from an epoch before is not asked for again, and not taken off here.
+batch is laid out by stream, neighbours together, and cut among the ranks (`Order.share`), so a node reads the pairs of
+streams that its part of the batch overlaps. What the cache still holds from an epoch before is not asked for again,
+and not taken off here.
 """
 
 import math
@@ -45,8 +46,9 @@ def traffic(training: Training, nodes: int, samples: int, remote: Sequence[bool]
     for part, fetched in zip(training.parts, remote, strict=True):
         share, shards = part.weight / total, part.chosen.shards
         streams = default_shape([shard.samples for shard in shards]).streams
+        pairs = max(1, streams // 2)
         times = share * samples / part.chosen.samples  # how often an epoch of all goes through this set
-        readers = nodes_per_stream(before, share, streams, nodes) * times
+        readers = nodes_per_pair(before, share, pairs, nodes) * times
         before += share
         if not fetched:
             continue
@@ -63,11 +65,11 @@ def traffic(training: Training, nodes: int, samples: int, remote: Sequence[bool]
     )
 
 
-def nodes_per_stream(first: Fraction, share: Fraction, streams: int, nodes: int) -> Fraction:
-    """How many nodes read each stream, on average over the streams that lie from `first` on over `share` of a batch."""
-    edges = [(first + share * number / streams) * nodes for number in range(streams + 1)]
+def nodes_per_pair(first: Fraction, share: Fraction, pairs: int, nodes: int) -> Fraction:
+    """How many nodes read a pair of streams, on average of those that lie from `first` on over `share` of a batch."""
+    edges = [(first + share * number / pairs) * nodes for number in range(pairs + 1)]
     overlaps = [math.ceil(end) - math.floor(begin) for begin, end in pairwise(edges)]
-    return Fraction(sum(overlaps), streams)
+    return Fraction(sum(overlaps), pairs)
 
 
 def file_sizes(shard: Shard) -> Sequence[int]:

@@ -54,28 +54,72 @@ def plan(
             help="Each parameter group's learning rate and decay instead; this alone loads torch.",
         ),
     ] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="paper",
+            help="Beside the recipe as asked for: as the paper and as the repository have it.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Derive a run: batches, steps, learning rate, memory, checkpoint size, hours and cost."""
+    """Derive a run: steps, learning rate, memory by part, hours, cost, bytes from S3, and what does not fit."""
     from raytrain.tell import plan_text
 
-    resolved = make_plan(
-        recipe,
-        data,
-        fleet=fleet,
-        workers=workers,
-        settings=settings,
-        init=init,
-        init_classes=init_classes,
-        teacher=teacher,
-        engine=engine,
-        zero=zero,
-        auto_micro_batch=auto_micro_batch,
-    )
-    if lr_table:
+    def planned(name: str, changed: list[str] | None) -> "RunPlan":
+        return make_plan(
+            name,
+            data,
+            fleet=fleet,
+            workers=workers,
+            settings=changed,
+            init=init,
+            init_classes=init_classes,
+            teacher=teacher,
+            engine=engine,
+            zero=zero,
+            auto_micro_batch=auto_micro_batch,
+        )
+
+    resolved = planned(recipe, settings)
+    if compare is not None:
+        others = published(compare, recipe)
+        print_compared(
+            {"recipe": resolved, **{source: planned(name, None) for source, name in others.items()}},
+            as_json=as_json,
+        )
+    elif lr_table:
         print_lr_table(resolved, as_json=as_json)
     else:
         print(resolved.model_dump_json(indent=1) if as_json else plan_text(resolved))
+
+
+def published(what: str, name: str) -> dict[str, str]:
+    """Names of the recipe as its paper and as its repository have it. Raises UsageError where there is neither."""
+    from raytrain.errors import UsageError
+    from raytrain.recipes import variants
+
+    if what != "paper":
+        raise UsageError(f"--compare {what}: it is paper, which shows the repository too")
+    found = variants(name)
+    if not found:
+        raise UsageError(
+            f"--compare paper: nothing was published of '{name}'; `raytrain recipes` shows what was"
+        )
+    return {source: found[source].name for source in ("paper", "repository") if source in found}
+
+
+def print_compared(plans: "dict[str, RunPlan]", *, as_json: bool) -> None:
+    """The plans side by side, and which of the published two there is not."""
+    from raytrain.compare import compare_json, compare_text
+
+    if as_json:
+        print(json.dumps(compare_json(plans)))
+        return
+    print(compare_text(plans))
+    for absent in {"paper", "repository"} - plans.keys():
+        print(f"\nNo recipe here is by its {absent}.")
 
 
 def print_lr_table(plan: "RunPlan", *, as_json: bool) -> None:

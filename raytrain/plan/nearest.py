@@ -10,7 +10,7 @@ from raytrain.plan.values import Placement, Teacher
 from raytrain.recipe import Recipe
 
 STEP = 32
-"""Pixels between two image sizes tried, and the stride of most networks."""
+"""Pixels: the stride of most networks. Image sizes tried are multiples of it."""
 
 
 class Way(NamedTuple):
@@ -35,7 +35,7 @@ def nothing_fits(
     rows = [*((way.words, need(way)) for way in found), ("a fleet of more memory_gib", asked)]
     width = max(len(words) for words, _ in rows)
     return (
-        f"{recipe.name} needs {asked:.2f} GiB per worker even at micro-batch {recipe.regularization.unit}, and fleet "
+        f"{recipe.name} needs about {asked:.2f} GiB per worker even at micro-batch {recipe.regularization.unit}, and fleet "
         f"'{fleet.name}' has {fleet.memory_gib:g} ({1 - SHARE:.0%} left free). What would fit, by the same estimate:\n"
         + "\n".join(f"  {words:<{width}}  {gib:6.2f} GiB" for words, gib in rows)
     )
@@ -103,11 +103,11 @@ def _more_workers(way: Way, fleet: Fleet) -> Iterator[Way]:
 
 
 def _smaller(way: Way, _fleet: Fleet) -> Iterator[Way]:
-    """Smaller pictures, in a Swin with the window that tiles them. None where stages have sizes of their own."""
+    """Smaller pictures, to half the side, in a Swin with the window that tiles them. None where stages have sizes."""
     recipe = way.recipe
     if recipe.progressive:
         return
-    for side in range(recipe.view.image_size - 1, STEP - 1, -1):
+    for side in range(recipe.view.image_size - 1, recipe.view.image_size // 2 - 1, -1):
         words, model = f"--set view.image_size={side}", _tiled(recipe.model, side)
         if model is None:
             continue

@@ -47,6 +47,8 @@ def test_presets_are_known_by_their_names() -> None:
     h200 = load_fleet("h200x8")
     assert (h200.gpu, h200.memory_gib, h200.nodes) == (True, 139, 1)
     assert [fleet.sustained_tflops for fleet in presets().values()] == [None] * 3, "nobody measured them"
+    assert [fleet.peak_tflops for fleet in presets().values()] == [None, None, 989]
+    assert [fleet.node_price_per_hour for fleet in presets().values()] == [None] * 3
 
 
 def test_a_file_says_everything(file: Path) -> None:
@@ -94,6 +96,19 @@ def test_an_unknown_name_lists_the_presets() -> None:
         ("memory_gib: 80", "memory_gib: .inf", "memory_gib: should be a finite number"),
         ("memory_gib: 80", "memory_gib: 80 GiB", "memory_gib: should be a valid number"),
         ("placement: SPREAD", "placement: WIDE", "PACK|SPREAD"),
+        (
+            "node_price_per_hour: 25",
+            "node_price_per_hour: -25",
+            "node_price_per_hour: should be greater than or equal to 0",
+        ),
+        (
+            "node_price_per_hour: 25",
+            "node_price_per_hour: 25 USD",
+            "node_price_per_hour: should be a valid number",
+        ),
+        ("node_price_per_hour: 25", "price: 25", "price: no such field; there are name, nodes,"),
+        ("sustained_tflops: 210.5", "peak_tflops: 0", "peak_tflops: should be greater than 0"),
+        ("sustained_tflops: 210.5", "peak_tflops: 989 bf16", "peak_tflops: should be a valid number"),
         (RENTED, "", "the file: should be a valid dictionary"),
         (RENTED, "- name: rented", "the file: should be a valid dictionary"),
         ("nodes: 4", "nodes: [4", "is no YAML"),

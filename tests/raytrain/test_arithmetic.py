@@ -169,6 +169,40 @@ def test_any_network_is_counted_as_torch_counts_it(case, classes):
     )
 
 
+def trained_flops(spec, size):
+    """What torch's counter says of forward and backward, each."""
+    with torch.device("meta"):
+        model, images = build(spec, 10, size, seed=None), torch.empty(2, 3, size, size)
+    with FlopCounterMode(display=False) as forward:
+        answer = model(images)
+    with FlopCounterMode(display=False) as backward:
+        answer.sum().backward()
+    return forward.get_total_flops(), backward.get_total_flops()
+
+
+def test_training_costs_three_forward_passes_as_torch_counts_them():
+    """But for the gradient of the picture, which nobody needs: 1.5 % of a Swin-T."""
+    forward, backward = trained_flops(SwinSpec(), 224)
+    assert 1.97 < backward / forward < 2
+
+
+def test_why_the_counter_is_not_asked_for_a_backward_pass():
+    """It counts the weights' gradient of a grouped convolution as if there were no groups: one layer by hand."""
+    groups, width, side = 32, 128, 8
+    with torch.device("meta"):
+        layer = torch.nn.Conv2d(width, width, 3, padding=1, groups=groups, bias=False)
+        images = torch.empty(1, width, side, side, requires_grad=True)
+    with FlopCounterMode(display=False) as forward:
+        answer = layer(images)
+    with FlopCounterMode(display=False) as backward:
+        answer.sum().backward()
+    true = 2 * 9 * width * width // groups * side**2  # of the forward pass, and of each of the two gradients
+    assert forward.get_total_flops() == true
+    assert backward.get_total_flops() == true + groups * true
+    counted = sum(trained_flops(named_specs()["resnext50_32x4d"], 64))
+    assert counted / (3 * 2 * 2 * forward_macs(named_specs()["resnext50_32x4d"], 10, 64)) > 1.4
+
+
 def test_windows_tile_every_stage_or_the_size_is_refused():
     assert stage_sides(SwinSpec(), 224) == (56, 28, 14, 7)
     assert stage_sides(SwinSpec(window=12), 384) == (96, 48, 24, 12)
