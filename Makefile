@@ -7,10 +7,11 @@ READY  := $(VENV)/.ready
 # one thread each: two processes with two threads of torch's wait for each other, up to 15 times as long
 FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not ranks"
 
-.PHONY: demo test fast check bench clean help
+.PHONY: demo sweep test fast check bench clean help
 
 help:
 	@echo "make demo   the whole story on this machine: data, pretraining, fine-tuning, report (4 to 7 minutes)"
+	@echo "make sweep  8 trials of a sweep, each a nested run of two workers, on the synthetic images (10 to 25 minutes)"
 	@echo "make test   lint, types and every test (about 12 minutes on 2 cores)"
 	@echo "make fast   the tests that start no Ray and no other ranks (2 minutes)"
 	@echo "make check  lint and types only"
@@ -35,6 +36,12 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@$(BIN)/raytrain demo
+
+sweep: $(READY)
+	@$(BIN)/raytrain data synth demo-out/sweep/images --space 22k --images 10
+	@$(BIN)/raytrain data pack demo-out/sweep/images --out demo-out/sweep/shards
+	@$(BIN)/raytrain tune smoke_swin_22k --data demo-out/sweep/shards --out demo-out/sweep/out --trials 8 --workers 2 \
+	  --space swin_smoke --set epochs=2 --set 'model.depths=[2]'
 
 test: $(READY) check
 	@echo "== every test: about 11 minutes on 2 cores =="

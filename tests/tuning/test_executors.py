@@ -205,6 +205,23 @@ class TestTune(ExecutorConformance):
         while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
             assert time.monotonic() < until, ray.available_resources()
 
+    def test_a_rung_whose_driver_process_dies_failed(self, executor, job):
+        from types import SimpleNamespace
+
+        from tuning.search.tune_jobs import Listener
+
+        told = []
+        listener = Listener(Path(executor.training.study), lambda *found: told.append(found), lambda _: None)
+        lost = SimpleNamespace(trial_id="t", config={"job": job(3, 0, "good").model_dump(mode="json")})
+        listener.on_trial_start(trial=lost)
+        listener.on_trial_error(trial=lost)
+        ((found, result),) = told
+        assert (found, result.state, result.problem) == (
+            job(3, 0, "good"),
+            "failed",
+            "its driver process died",
+        )
+
     def test_more_at_once_than_there_is_room_for_is_one_message(self, executor):
         from cluster.errors import ClusterError, ClusterUsageError
         from tuning.search.tune_jobs import at_once

@@ -21,7 +21,7 @@ RUNGS = rungs_of(LENGTH, first=1 / 8)
 HALF = rungs_of(LENGTH)
 
 
-def sweep(out, held, *, rungs=RUNGS, trials=32, executor=None, said=None, **changes):
+def sweep(out, held, *, rungs=RUNGS, trials=32, executor=None, said=None, copy=None, **changes):
     lines = [] if said is None else said
     return run_sweep(
         study(held, rungs).model_copy(update=changes),
@@ -29,7 +29,7 @@ def sweep(out, held, *, rungs=RUNGS, trials=32, executor=None, said=None, **chan
         trials=trials,
         executor=nullcontext(executor or ReplayExecutor(held)),
         fits=fit,
-        copy=None,
+        copy=copy,
         say=lines.append,
     )
 
@@ -51,6 +51,7 @@ def errors_at_the_end(held):
 def test_rungs_are_halves_down_to_the_first():
     assert rungs_of(1000) == (500, 1000)
     assert RUNGS == (128, 256, 512, 1024)
+    assert rungs_of(1) == (1,)
 
 
 def test_where_early_ranks_hold_halving_opens_and_costs_less(held, tmp_path):
@@ -190,6 +191,21 @@ def test_an_interrupted_sweep_goes_on_where_it_was(held, tmp_path):
     idle = Breaking(held["monotone"])
     sweep(tmp_path / "out", held["monotone"], executor=idle)
     assert idle.jobs == [], "what is done is not run again"
+
+
+def test_a_sweep_whose_folder_was_lost_goes_on_from_its_copy(held, tmp_path, s3_url):
+    whole = sweep(tmp_path / "whole", held["monotone"], trials=12)
+    with pytest.raises(ResumeLater):
+        sweep(
+            tmp_path / "a",
+            held["monotone"],
+            trials=12,
+            copy=s3_url,
+            executor=Breaking(held["monotone"], until=7),
+        )
+    rest = Breaking(held["monotone"])
+    assert sweep(tmp_path / "b", held["monotone"], trials=12, copy=s3_url, executor=rest) == whole
+    assert len(rest.jobs) + 7 == len(rungs_in(tmp_path / "whole"))
 
 
 def test_more_trials_continue_a_finished_sweep(held, tmp_path):

@@ -16,7 +16,7 @@ def rungs_of(length: int, first: float = 0.5) -> tuple[int, ...]:
     from a ninth on, in 32 % at 0.37.
     """
     ends = [length]
-    while ends[0] / ETA >= first * length:
+    while ends[0] >= ETA and ends[0] / ETA >= first * length:
         ends.insert(0, ends[0] // ETA)
     return tuple(ends)
 
