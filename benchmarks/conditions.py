@@ -3,8 +3,9 @@
 import os
 import platform
 import statistics
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,17 @@ def conditions(command: str) -> dict[str, Any]:
         "bf16_instructions": [flag for flag in BF16_FLAGS if flag in facts["flags"].split()],
         "cores": len(os.sched_getaffinity(0)),
         "load_average_before": os.getloadavg(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **installed()},
     }
+
+
+def installed() -> dict[str, str]:
+    """Versions of those that are there: a benchmark may run on a machine that has not all."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def conditions_line(result: dict[str, Any]) -> str:

@@ -22,10 +22,10 @@ from typing import Any
 from conditions import conditions, conditions_line
 
 BENCHMARKS = (
-    "startup", "restart", "engine", "loader", "parts", "processes", "order", "traffic", "damage", "faults",
+    "startup", "restart", "engine", "step", "loader", "parts", "processes", "order", "traffic", "damage", "faults",
 )  # fmt: skip
-ON_REQUEST = ("gpu_decode",)
-"""Not measured by `make bench`: it needs a CUDA device."""
+ON_REQUEST = ("gpu_decode", "gpu_step")
+"""Not measured by `make bench`: they need a CUDA device."""
 
 HERE = Path(__file__).parent
 HEAD = """# Measured

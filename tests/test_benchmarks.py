@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,3 +114,96 @@ def test_memory_counts_a_batch_that_nobody_has_mapped(monkeypatch: pytest.Monkey
         batch.flush()
         with os.fdopen(os.dup(batch.fileno())):  # one file, whoever holds it
             assert memory([os.getpid()])["batches_mib"] == before + 4
+
+
+def tiny_case(network: str) -> Any:
+    from contenders.contender import Case
+
+    return Case(network, batch=2, side=32, device="cpu", rounds=2, settle=0, steps=1, compiled=False)
+
+
+def test_contenders_of_a_step_train_and_who_cannot_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from contenders.child import measure, prepare
+    from contenders.contender import BASE, ROWS
+
+    monkeypatch.setitem(sys.modules, "timm", None)  # as where it is not installed
+    rows = [row for row in ROWS if row.title in (BASE, "timm", "torchvision", "timm, compiled")]
+    case, told = tiny_case("resnet18"), list[dict[str, Any]]()
+    ready = prepare(case, rows, 60.0, told.append)
+    out = {answer["row"]: answer["out"] for answer in told if "out" in answer}
+    assert list(ready) == [BASE, "torchvision"]
+    assert "timm" in out["timm"]
+    assert out["timm, compiled"] == "torch.compile was not asked for"
+    told.clear()
+    measure(case, ready, 60.0, told.append)
+    assert len(told) == case.rounds
+    assert all(set(answer["round"]) == set(ready) for answer in told)
+    assert all(seconds > 0 for answer in told for seconds in answer["round"].values())
+
+
+def test_a_contender_for_which_no_time_is_left_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from contenders.child import prepare
+    from contenders.contender import ROWS
+
+    told = list[dict[str, Any]]()
+    assert prepare(tiny_case("resnet18"), ROWS[:1], -1.0, told.append) == {}
+    assert told == [
+        {
+            "row": "raytrain",
+            "out": "no time: 0 of -1 s for preparing are gone, and the slowest contender took 0",
+        }
+    ]
+
+
+def test_raytrain_and_the_peers_train_one_network_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same weights and batch give the same loss, before a step and after it."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from contenders import ours, peers
+
+    from raytrain.models.build import build
+    from raytrain.models.named import named
+
+    weights = build(named("resnet18"), 1000, 32, seed=0).state_dict()
+    made = peers.torchvision_network
+
+    def same(name: str | None) -> torch.nn.Module:
+        network = made(name)
+        network.load_state_dict(weights)
+        return network
+
+    monkeypatch.setattr(peers, "torchvision_network", same)
+    case = tiny_case("resnet18")
+    contenders = [
+        ours.open_contender(case, compiled=False, engine="torch"),
+        peers.open_contender(case, compiled=False, library="torchvision"),
+    ]
+    first, second = ([contender.step() for contender in contenders] for _ in range(2))
+    assert first[0] == pytest.approx(first[1], rel=1e-3)
+    assert second[0] == pytest.approx(second[1], rel=1e-2)
+    assert second[0] < first[0]
+
+
+def test_mfu_is_three_forward_passes_over_the_peak_and_nothing_for_an_unknown_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import step
+
+    rows = {
+        "raytrain": {"seconds": [0.5, 0.25, 0.25], "peak_bytes": 2**31, "warm_up_seconds": 3.0},
+        "timm": {"seconds": [0.25, 0.25, 0.5], "peak_bytes": 2**30, "warm_up_seconds": 2.0},
+    }
+    case = tiny_case("resnext50_32x4d")._replace(batch=64, side=224)
+    told = step.summary(case, rows, 10.0)
+    assert told["raytrain"]["images_per_second"]["median"] == 256
+    assert told["raytrain"]["tflops"] == pytest.approx(256 * 6 * 4.230479872e-3)
+    assert told["raytrain"]["mfu"] == pytest.approx(0.6498, abs=1e-4)
+    assert told["raytrain"]["peak_gib"] == 2
+    assert told["timm"]["over_base"] == {"median": 1.0, "lowest": 0.5, "highest": 2.0}
+    unknown = step.summary(case, rows, step.PEAKS.get("a GPU of tomorrow"))
+    assert {row["mfu"] for row in unknown.values()} == {None}
+    assert step.fleet_lines({"medians": {"resnext50_32x4d": told}}) == [
+        "sustained_tflops: 6.5  # resnext50_32x4d: raytrain"
+    ]
