@@ -93,6 +93,7 @@ def compare(
     return {
         "settings": {
             "device": device, "peak_tflops": peak, "seconds": seconds, "preparing_share": PREPARING,
+            "timm": next((child.timm for child in children if child.timm), None),
             "cases": {case.network: case._asdict() for case in cases},
         },
         "raw": {child.case.network: child.rows for child in children},
@@ -154,7 +155,7 @@ data and logs, with its plain engine or DeepSpeed's (ZeRO-1 on one rank); torchv
 bare loop as their own trainers write it ([`peers.py`](contenders/peers.py)), with the same optimizer. {rounds} rounds,
 fewer where time ended, in which each contender takes a turn of some steps, the order alternating; ratios are taken
 round by round, medians (lowest to highest). First steps: building and {WARM_UP} steps, with them compiling, which are
-not in the speed."""
+not in the speed. timm {settings["timm"]}."""
 
 
 ON_GPU = """MFU: 3 x the forward pass's multiply-adds x 2, over the peak in dense bf16 ({peak}). Peak memory: what

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from contenders.contender import ROWS, Case, Contender, LeftOutError, Row
@@ -34,7 +35,7 @@ def main() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
     contenders = prepare(case, ROWS, seconds, tell)
-    tell({"prepared": True, "device": device_name(case.device)})
+    tell({"prepared": True, "device": device_name(case.device), "timm": timm_version()})
     measure(case, contenders, float(sys.stdin.readline()), tell)
 
 
@@ -129,6 +130,14 @@ def device_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+def timm_version() -> str | None:
+    """None where it is not installed."""
+    try:
+        return version("timm")
+    except PackageNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

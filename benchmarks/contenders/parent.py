@@ -27,6 +27,7 @@ class Child:
     def __init__(self, case: Case, python: Path, seconds: float, scratch: Path, threads: int) -> None:
         self.case, self._log, self._seconds = case, scratch / f"{case.network}.log", seconds
         self.device: str | None = None
+        self.timm: str | None = None
         self.rows: dict[str, dict[str, Any]] = {}
         self.out: dict[str, str] = {}
         with self._log.open("w") as log:
@@ -42,7 +43,7 @@ class Child:
         """Wait until all contenders are ready or left out."""
         for told in self._answers():
             if "prepared" in told:
-                self.device = told["device"]
+                self.device, self.timm = told["device"], told["timm"]
                 return
             title = told.pop("row")
             if "out" in told:
