@@ -18,6 +18,7 @@ from raytrain.losses import soft_cross_entropy
 from raytrain.optim import set_lr
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+UPDATE_EVERY = 10  # steps from one update whose size is measured to the next: the weights are copied for it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from torch import nn
 
 from data_shards.loader import Batch
 from raytrain.delivery import Delivery
-from raytrain.engine import Engine, StepResult, update_ratio, weights_of
+from raytrain.engine import UPDATE_EVERY, Engine, StepResult, update_ratio, weights_of
 from raytrain.errors import DivergedError, ResumeLater
 from raytrain.evaluation import Evaluation
 from raytrain.execution import laid_out
@@ -28,7 +28,6 @@ from raytrain.schedule import learning_rate
 from raytrain.state import TrainState
 
 MOST_SKIPPED_IN_A_ROW = 10
-UPDATE_EVERY = 10  # steps from one update whose size is measured to the next: the weights are copied for it
 
 
 @dataclass(kw_only=True)

@@ -25,13 +25,13 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    "swin_t": Network("swin_t_1k", "swin_t", "swin_tiny_patch4_window7_224", {"drop_path_rate": 0.2}),
-    "swin_b": Network("swin_b_1k", "swin_b", "swin_base_patch4_window7_224", {"drop_path_rate": 0.5}),
-    "resnet18": Network("resnext50_cbam_1k", "resnet18", "resnet18", {}),
-    "resnext50_32x4d": Network("resnext50_cbam_1k", "resnext50_32x4d", "resnext50_32x4d", {}),
-    "resnext101_32x4d": Network("resnext101_cbam_1k", "resnext101_32x4d", "resnext101_32x4d", {}),
+    "swin_t": Network("swin_t_1k_224", "swin_t", "swin_tiny_patch4_window7_224", {"drop_path_rate": 0.2}),
+    "swin_b": Network("swin_b_1k_224", "swin_b", "swin_base_patch4_window7_224", {"drop_path_rate": 0.5}),
+    "resnet18": Network("resnet18_1k_2018", "resnet18", "resnet18", {}),
+    "resnext50_32x4d": Network("resnext50_1k_2018", "resnext50_32x4d", "resnext50_32x4d", {}),
+    "resnext101_32x4d": Network("resnext101_1k_2018", "resnext101_32x4d", "resnext101_32x4d", {}),
     "resnext101_32x4d_cbam": Network(
-        "resnext101_cbam_1k", None, "resnext101_32x4d", {"block_args": {"attn_layer": "cbam"}}
+        "cbam_resnext101_1k_2018", None, "resnext101_32x4d", {"block_args": {"attn_layer": "cbam"}}
     ),
 }
 """torchvision's builders fix the same drop path."""

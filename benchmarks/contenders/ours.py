@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 
 
 def open_contender(case: Case, *, compiled: bool, engine: Literal["torch", "deepspeed"]) -> Contender:
-    """A step is the loop's: a seed, forward and backward, clip, the step's learning rate, update, read the loss."""
+    """A step is the loop's: a seed, forward and backward, clip, the step's learning rate, update, read the loss.
+
+    As there, every UPDATE_EVERY-th step measures how far it moved the weights.
+    """
     import torch
 
+    from raytrain.engine import UPDATE_EVERY, update_ratio, weights_of
     from raytrain.schedule import learning_rate
 
     plan = plan_of(case, compiled=compiled, engine=engine)
@@ -27,7 +31,10 @@ def open_contender(case: Case, *, compiled: bool, engine: Literal["torch", "deep
         nonlocal done
         torch.manual_seed(done)
         loss = trained.forward_backward(images, targets)
+        before = weights_of(trained.module) if done % UPDATE_EVERY == 0 else None
         trained.step(learning_rate(plan, done))
+        if before is not None:
+            update_ratio(before, trained.module)
         done += 1
         return float(loss)
 
@@ -52,7 +59,7 @@ def plan_of(case: Case, *, compiled: bool, engine: Literal["torch", "deepspeed"]
         }
     )
     fleet = Fleet(name="one device", gpu=case.device == "cuda", memory_gib=1e6)
-    return resolve(changed, fleet, assumed_data(base.name), engine=engine)
+    return resolve(changed, fleet, assumed_data(base.made_for), engine=engine)
 
 
 def make(plan: "RunPlan", device: str) -> "Engine":

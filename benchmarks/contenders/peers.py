@@ -3,8 +3,8 @@
 pytorch/vision references/classification/train.py and huggingface/pytorch-image-models train.py: cudnn.benchmark on,
 autocast around network and loss, gradients dropped before backward, clipping, update, and the loss read in each step
 (torchvision's logger; timm's, and a synchronize, on one device). Optimizer, its figures and clipping are our recipe's,
-weight decay spares 1-D parameters; bf16 and channels last are for all contenders alike (`timm train.py --amp
---amp-dtype bfloat16 --channels-last`).
+weight decay spares 1-D parameters where the recipe's does; bf16 and channels last are for all contenders alike
+(`timm train.py --amp --amp-dtype bfloat16 --channels-last`).
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -77,7 +77,10 @@ def make_optimizer(module: "nn.Module", recipe: "Recipe", images: int) -> "Optim
     wanted = recipe.optimizer
     lr = wanted.lr * images / wanted.lr_batch
     groups = [
-        {"params": [one for one in module.parameters() if (one.ndim > 1) == decays], "weight_decay": decay}
+        {
+            "params": [one for one in module.parameters() if (wanted.decay_all or one.ndim > 1) == decays],
+            "weight_decay": decay,
+        }
         for decays, decay in ((True, wanted.weight_decay), (False, 0.0))
     ]
     if wanted.name == "adamw":
