@@ -238,7 +238,7 @@ class TorchEngine:
                 key: torch.empty_like(parameter).copy_(tensor) for key, tensor in state.moments[name].items()
             }
             if isinstance(self.optimizer, torch.optim.AdamW):
-                held["step"] = torch.tensor(float(state.applied))
+                held["step"] = torch.tensor(float(state.applied), device=parameter.device)
             self.optimizer.state[parameter] = held
 
     def gather(self) -> dict[str, Tensor]:

@@ -122,7 +122,7 @@ class DeepSpeedEngine:
         for flat in self.zero.single_partition_of_fp32_groups:
             self.inner.state[flat] = {key: torch.zeros_like(flat) for key in keys}
             if isinstance(self.inner, torch.optim.AdamW):
-                self.inner.state[flat]["step"] = torch.tensor(float(state.applied))
+                self.inner.state[flat]["step"] = torch.tensor(float(state.applied), device=flat.device)
         for piece in self._pieces():
             for key, tensor in state.moments[piece.name].items():
                 held = self.inner.state[piece.flat][key]

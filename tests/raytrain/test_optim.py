@@ -4,6 +4,7 @@ import pytest
 import torch
 from plans import tiny_recipe
 
+from raytrain.engine import TorchEngine
 from raytrain.groups import parameter_groups
 from raytrain.models.build import build
 from raytrain.models.named import named_specs
@@ -79,3 +80,35 @@ def test_a_group_keeps_its_share_of_every_learning_rate():
     assert [group["lr"] for group in adamw.param_groups] == [share, share, 1, 1]
     set_lr(adamw, 0.5)
     assert [group["lr"] for group in adamw.param_groups] == [share / 2, share / 2, 0.5, 0.5]
+
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_loaded_optimizer_makes_the_same_next_step(device: str, name: str) -> None:
+    """Fused kernels want every tensor of their state where the weights are, AdamW's count of steps too."""
+    recipe = tiny_recipe(optimizer=Optimizer(name=name))
+    size, classes = recipe.view.image_size, 8
+    images, targets = torch.randn(2, 3, size, size, device=device), torch.eye(classes, device=device)[:2]
+
+    def engine() -> TorchEngine:
+        module = build(recipe.model, classes, size, seed=0).to(device)
+        optimizer = make_optimizer(module, recipe, 1e-3)
+        return TorchEngine(
+            module, optimizer, device=torch.device(device), accumulation=1, clip_norm=None, bf16=False
+        )
+
+    def step(one: TorchEngine) -> None:
+        torch.manual_seed(0)
+        one.forward_backward(images, targets)
+        assert one.step(1e-3).applied
+
+    first, second = engine(), engine()
+    step(first)
+    second.load(first.save())
+    step(first)
+    step(second)
+    weights, again = first.module.state_dict(), second.module.state_dict()
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
