@@ -157,6 +157,25 @@ def test_a_contender_for_which_no_time_is_left_is_told(monkeypatch: pytest.Monke
     ]
 
 
+def test_a_contender_that_takes_too_long_is_told_though_a_compiler_wraps_the_alarm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from contenders import child
+    from contenders.contender import ROWS
+
+    def slow(*_: object) -> None:
+        try:
+            time.sleep(60)
+        except Exception as problem:
+            raise RuntimeError("backend failed") from problem
+
+    monkeypatch.setattr(child, "warm_up", slow)
+    told = list[dict[str, Any]]()
+    assert child.prepare(tiny_case("resnet18"), ROWS[:1], 0.05, told.append) == {}
+    assert told == [{"row": "raytrain", "out": "no time: its first steps were not done in 0 s"}]
+
+
 def test_raytrain_and_the_peers_train_one_network_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same weights and batch give the same loss, before a step and after it."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))

@@ -10,10 +10,12 @@ import gc
 import json
 import math
 import os
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -55,7 +57,8 @@ def prepare(case: Case, rows: list[Row], seconds: float, tell: Tell) -> dict[str
                     f"no time: {started - began:.0f} of {seconds:.0f} s for preparing are gone, and the slowest "
                     f"contender took {longest:.0f}"
                 )
-            ready[row.title], peak = warm_up(row, case)
+            with no_longer_than(began + seconds - started):
+                ready[row.title], peak = warm_up(row, case)
         except Exception as error:  # noqa: BLE001 -- whatever a library does, the others are compared
             tell({"row": row.title, "out": reason(error)})
         else:
@@ -67,10 +70,30 @@ def prepare(case: Case, rows: list[Row], seconds: float, tell: Tell) -> dict[str
     return ready
 
 
-def reason(error: Exception) -> str:
-    """The first line of its message, with its kind where that is not ours."""
-    first = next(iter(str(error).splitlines()), "")
-    return first if isinstance(error, LeftOutError) else f"{type(error).__name__}: {first}"
+@contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """Raise LeftOutError inside when they are over: a compiler may take any time, and the others are to be measured."""
+
+    def late(*_: object) -> None:
+        raise LeftOutError(f"no time: its first steps were not done in {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def reason(error: BaseException) -> str:
+    """Our own message, also where the compiler wrapped it; else the first line of its, with its kind."""
+    ours: BaseException | None = error
+    while ours is not None:
+        if isinstance(ours, LeftOutError):
+            return str(ours)
+        ours = ours.__cause__ or ours.__context__
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def warm_up(row: Row, case: Case) -> tuple[Contender, int | None]:
@@ -109,17 +132,21 @@ def measure(case: Case, contenders: dict[str, Contender], seconds: float, tell: 
 
 
 def turn(contender: Contender, case: Case, steps: int) -> float:
-    """Seconds per step. LeftOutError where the loss is not finite: a step that is skipped is no step."""
+    """Seconds per step, on a CPU those of the processor: there the process has one thread, and perhaps busy neighbours.
+
+    LeftOutError where the loss is not finite: a step that is skipped is no step.
+    """
     import torch
 
+    clock = time.perf_counter if case.device == "cuda" else time.process_time
     torch.backends.cudnn.benchmark = contender.cudnn_benchmark
     if case.device == "cuda":
         torch.cuda.synchronize()
-    began = time.perf_counter()
+    began = clock()
     losses = [contender.step() for _ in range(steps)]
     if case.device == "cuda":
         torch.cuda.synchronize()
-    took = time.perf_counter() - began
+    took = clock() - began
     if not all(math.isfinite(loss) for loss in losses):
         raise LeftOutError(f"the losses are not finite: {losses}")
     return took / max(1, steps)
