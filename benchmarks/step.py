@@ -132,7 +132,8 @@ def page(result: dict[str, Any]) -> str:
     parts = [f"## A training step on {settings['device'] if gpu else 'a CPU, small'}"]
     for network, medians in result["medians"].items():
         case = settings["cases"][network]
-        parts.append(f"**{network}**, {case['batch']} images of {case['side']} px:")
+        rounds = max([0, *(len(row["seconds"]) for row in result["raw"][network].values())])
+        parts.append(f"**{network}**, {case['batch']} images of {case['side']} px, {rounds} rounds:")
         parts.append(network_table(medians, gpu))
         whys: dict[str, list[str]] = {}
         for title, why in result["out"][network].items():
@@ -152,8 +153,8 @@ def how(settings: dict[str, Any]) -> str:
     return f"""How: a step is forward, soft cross-entropy, backward, clipping where the recipe clips, and the update, in
 bf16 autocast and channels last, on one batch that lies on the device. raytrain's has all that its loop does but for
 data and logs, with its plain engine or DeepSpeed's (ZeRO-1 on one rank); torchvision's and timm's networks are in a
-bare loop as their own trainers write it ([`peers.py`](contenders/peers.py)), with the same optimizer. {rounds} rounds,
-fewer where time ended, in which each contender takes a turn of some steps, the order alternating; ratios are taken
+bare loop as their own trainers write it ([`peers.py`](contenders/peers.py)), with the same optimizer (ours fused). In a round, of
+which there are {rounds} or, where time ends, fewer, each contender takes a turn of some steps, the order alternating; ratios are taken
 round by round, medians (lowest to highest). First steps: building and {WARM_UP} steps, with them compiling, which are
 not in the speed. timm {settings["timm"]}."""
 
