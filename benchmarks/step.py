@@ -153,10 +153,10 @@ def how(settings: dict[str, Any]) -> str:
     return f"""How: a step is forward, soft cross-entropy, backward, clipping where the recipe clips, and the update, in
 bf16 autocast and channels last, on one batch that lies on the device. raytrain's has all that its loop does but for
 data and logs, with its plain engine or DeepSpeed's (ZeRO-1 on one rank); torchvision's and timm's networks are in a
-bare loop as their own trainers write it ([`peers.py`](contenders/peers.py)), with the same optimizer (ours fused). In a round, of
-which there are {rounds} or, where time ends, fewer, each contender takes a turn of some steps, the order alternating; ratios are taken
-round by round, medians (lowest to highest). First steps: building and {WARM_UP} steps, with them compiling, which are
-not in the speed. timm {settings["timm"]}."""
+bare loop as their own trainers write it ([`peers.py`](contenders/peers.py)), with the same optimizer (ours fused). In
+a round, of which there are {rounds} or, where time ends, fewer, each contender takes a turn of some steps; the order
+alternates, and ratios are taken round by round, medians (lowest to highest). First steps: building and {WARM_UP} steps,
+with them compiling, which are not in the speed. timm {settings["timm"]}."""
 
 
 ON_GPU = """MFU: 3 x the forward pass's multiply-adds x 2, over the peak in dense bf16 ({peak}). Peak memory: what
