@@ -105,6 +105,15 @@ def test_the_same_seed_is_the_same_but_for_the_change(
     assert plans[2].recipe.model_copy(update={"model": plans[0].recipe.model}) == plans[0].recipe
 
 
+def test_a_trial_sets_its_change_and_nothing_else(
+    trained: tuple[RecipeWorld, dict[str, Reading]],
+) -> None:
+    made, _ = trained
+    assert made.settings(BASE) == {}
+    wide = BASE.model_copy(update={"change": kind(made, "capacity_up"), "seed": 2})
+    assert made.settings(wide) == {"model.widen": 1.5, "seed": 2}
+
+
 def test_what_was_trained_is_not_trained_again(
     trained: tuple[RecipeWorld, dict[str, Reading]], data: str
 ) -> None:
@@ -113,7 +122,7 @@ def test_what_was_trained_is_not_trained_again(
     def nobody(_: Training) -> InProcessExecutor:
         raise AssertionError("there is nothing to train")
 
-    again = RecipeWorld(made.base, executor=nobody, say=lambda _: None)
+    again = RecipeWorld(training(data, made.study), executor=nobody, say=lambda _: None)
     readings = list[Reading]()
     again.train([BASE], lambda _, reading: readings.append(reading))
     assert readings == [found["base"]]
@@ -123,7 +132,7 @@ def test_the_last_look_is_at_val(trained: tuple[RecipeWorld, dict[str, Reading]]
     made, _ = trained
     rate = made.look(BASE)
     assert rate.of == 20
-    assert made.base.plan.recipe.eval_split == "val"
+    assert (made.looked_at, made.base.plan.recipe.eval_split) == ("val", "minival")
 
 
 def test_cost_follows_the_first_trial_that_ended(trained: tuple[RecipeWorld, dict[str, Reading]]) -> None:

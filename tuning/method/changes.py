@@ -94,10 +94,11 @@ def fractions(train: Split, now: float) -> Sequence[Change]:
 
 def stretched(recipe: Recipe, length: float) -> Settings:
     """All that is counted in epochs, for a run of `length` times as many: the schedule keeps its shape."""
+    steps = {"schedule.step_epochs": recipe.schedule.step_epochs * length}
     return {
         "epochs": recipe.epochs * length,
         "schedule.warmup_epochs": recipe.schedule.warmup_epochs * length,
-        "schedule.step_epochs": recipe.schedule.step_epochs * length,
+        **(steps if recipe.schedule.shape == "step" else {}),
         "evaluate_epochs": recipe.evaluate_epochs * length,
         "checkpoint_epochs": recipe.checkpoint_epochs * length,
     }

@@ -28,13 +28,13 @@ from tuning.search.values import Executor, RungJob, RungResult
 from tuning.spaces.prior import regime
 
 TRIALS, SHARE = "trials", "train_fraction"
-FIRST = Trial(settings={}, change=None, seed=0)
 
 
 class RecipeWorld:
     """The world of one plan, on its data and machines. See `tuning.method.world.World`.
 
-    base        what was asked for: the plan as `raytrain train` resolves it, on which machines, on which data
+    base        the plan as `raytrain train` resolves it, on which machines, on which data; here, as it is measured
+    looked_at   the split that the recipe itself is evaluated on
     executor    what trains the changes of such a base
     clean       the URL of the same set with cleaned labels, where there is one
     """
@@ -48,7 +48,7 @@ class RecipeWorld:
         say: Callable[[str], None],
     ) -> None:
         """Raises UsageError where the data has no minival, or the recipe cannot be stretched."""
-        self.base, self.executor, self.say = base, executor, say
+        self.executor, self.say = executor, say
         self.study, recipe = Path(base.study), base.plan.recipe
         there = load_data(base.data_url)
         _, held = held_out(base.data_url, there)
@@ -60,23 +60,24 @@ class RecipeWorld:
             )
         if clean is not None:
             check_clean(there.classes, clean)
-        self.clean = base.model_copy(update={"data_url": clean}) if clean is not None else None
+        self.looked_at = recipe.eval_split
+        self.recipe = measured(recipe, images)
+        plan = trial_plan(base, differing(recipe, self.recipe))
+        self.base = base.model_copy(update={"plan": plan})
+        self.clean = self.base.model_copy(update={"data_url": clean}) if clean is not None else None
         self.train_split: Split | None = (
             there.split(recipe.train_split) if isinstance(there, ShardSet) else None
         )
-        self.recipe = measured(recipe, images)
         self.plans: dict[str, RunPlan] = {}
         self.unfit = set[str]()
-        self.costs = Costs(self.study, self.study / TRIALS, self.plan(FIRST), base.data_url, base.fleet)
+        self.costs = Costs(self.study, self.study / TRIALS, plan, base.data_url, base.fleet)
 
     def checks(self) -> tuple[Check, ...]:
         """The preflight (tuning/method/preflight.py), on the recipe's own data, here."""
         from tuning.method.preflight import preflight
 
-        split = self.base.plan.recipe.eval_split
-        return preflight(
-            self.plan(FIRST), self.base.data_url, self.base.fleet, looked_at_last=split, say=self.say
-        )
+        base = self.base
+        return preflight(base.plan, base.data_url, base.fleet, looked_at_last=self.looked_at, say=self.say)
 
     def changes(self, settings: Settings) -> tuple[Change, ...]:
         """One of each kind that fits the network, the data and the machines."""
@@ -107,14 +108,14 @@ class RecipeWorld:
         return self.plans[key]
 
     def settings(self, trial: Trial) -> Settings:
-        """All that the trial sets in the recipe that was asked for."""
+        """All that the trial sets in the recipe as it is measured."""
         made, length = trial.change, trial.length
         recipe = change(self.recipe, {**trial.settings, **(made.settings if made else {})})
         if made is not None:
             length *= made.length
             recipe = change(recipe, {SHARE: self._share(recipe.train_fraction, made.data)})
         seeded = {"seed": recipe.seed + trial.seed}
-        return differing(self.base.plan.recipe, change(recipe, {**stretched(recipe, length), **seeded}))
+        return differing(self.recipe, change(recipe, {**stretched(recipe, length), **seeded}))
 
     def _share(self, now: float, data: float) -> float:
         """The fraction that gives, of those that whole shards can, the nearest to `data` of the images of now."""
@@ -211,9 +212,8 @@ class RecipeWorld:
         folder = self.folder(self.number(trial))
         if not (folder / PLAN).exists():
             raise RunError(f"{self.study}: the run of this trial is gone, so nothing can be looked at")
-        split = self.base.plan.recipe.eval_split
         found = evaluate_checkpoint(
-            str(folder), self._base(trial).data_url, split=split, image_size=None, say=self.say
+            str(folder), self._base(trial).data_url, split=self.looked_at, image_size=None, say=self.say
         )
         return Rate(wrong=round((1 - found.top1) * found.samples), of=found.samples)
 
