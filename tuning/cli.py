@@ -1,5 +1,7 @@
 """`raytrain tune`: a sweep of a recipe. What is searched, how, and where it runs; then what was found."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -120,7 +122,14 @@ def tune(
         init=init,
         init_classes=init_classes,
     )
-    found = sweep(request, trials=trials, concurrency=concurrency, address=address, copy=copy_to)
+    found = sweep(
+        request,
+        trials=trials,
+        concurrency=concurrency,
+        address=address,
+        copy=copy_to,
+        typed=shlex.join(["raytrain", *sys.argv[1:]]),
+    )
     _tell(found, out, as_json)
 
 

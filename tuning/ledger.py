@@ -3,36 +3,66 @@
     <study>/ledger.jsonl    a row of JSON per line, on the disk before anything is done because of it
 
 A kill loses at most the line that was being written, and going on is reading the file again. Rows are values with a
-`kind`; each part of `tuning` has a union of its own and a `replay` from rows to its state.
+`kind`; each part of `tuning` has a union of its own and a `replay` from rows to its state. A line says when it was
+written too, which no decision may depend on: rows and times are apart.
 """
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from data_shards.shardset import Value
 from data_shards.store import NotFoundError, open_store
 from raytrain.errors import RunError
+from raytrain.runlog import utc_now
 
 LEDGER = "ledger.jsonl"
 Row = TypeVar("Row", bound=Value)
 
 
+class Called(Value):
+    """A command that the study was begun or gone on with, and on how many workers each of its trainings is."""
+
+    kind: Literal["called"] = "called"
+    command: str
+    workers: int
+
+
+class _Line(BaseModel):
+    """A line of the file: when it was written, and the row's own fields."""
+
+    model_config = ConfigDict(extra="allow")
+    time: datetime
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
 class Ledger(Generic[Row]):
     """The rows of a study, and the only way to add one. One process writes at a time (`raytrain.session.run_lock`).
 
+    `times` are those at which the rows were added, one each. `now` is the clock.
     `copy` is a store's URL (s3://...): each row is there too when `add` returns, and a study whose folder was lost
     goes on from it. Raises RunError where a row is damaged that is not the last, and where folder and copy have gone
     on apart.
     """
 
     def __init__(
-        self, study: Path, kinds: TypeAdapter[Row], *, copy: str | None, say: Callable[[str], None]
+        self,
+        study: Path,
+        kinds: TypeAdapter[Row],
+        *,
+        copy: str | None,
+        say: Callable[[str], None],
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self.file, self.kinds = study / LEDGER, kinds
+        self.file, self.kinds, self.now = study / LEDGER, kinds, now
+        self.times: list[datetime] = []
         self.store = open_store(copy) if copy else None
         if copy:
             self._agree(copy, say)
@@ -41,9 +71,11 @@ class Ledger(Generic[Row]):
     def add(self, row: Row) -> None:
         """Write a row down, durably. Raises RunError where the disk does not take it; the rows are what they were."""
         size = self.file.stat().st_size if self.file.exists() else 0
+        time = self.now()
+        stamp = f'{{"time":"{time.isoformat(timespec="milliseconds")}",'.encode()
         try:
             with self.file.open("ab") as file:
-                file.write(self.kinds.dump_json(row) + b"\n")
+                file.write(stamp + self.kinds.dump_json(row)[1:] + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             if not size:
@@ -57,6 +89,12 @@ class Ledger(Generic[Row]):
         if self.store is not None:
             self.store.write(LEDGER, self.file.read_bytes())
         self.rows.append(row)
+        self.times.append(time)
+
+    def note(self, row: Row) -> None:
+        """Add a row unless there is one like it: the same command again says nothing new."""
+        if row not in self.rows:
+            self.add(row)
 
     def _agree(self, copy: str, say: Callable[[str], None]) -> None:
         """Bring the folder up to its copy, where the study went on from that on another machine."""
@@ -87,7 +125,9 @@ class Ledger(Generic[Row]):
             try:
                 if number == len(lines) and rest:
                     raise ValueError("it has no end")
-                rows.append(self.kinds.validate_json(line))
+                written = _Line.model_validate_json(line)
+                rows.append(self.kinds.validate_python(written.row))
+                self.times.append(written.time)
             except (ValidationError, ValueError) as error:
                 if number < len(lines):
                     what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)

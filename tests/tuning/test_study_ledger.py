@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from typing import Literal
 
 import pytest
@@ -144,3 +145,14 @@ def test_a_row_that_the_copy_lacks_reaches_it_with_the_next(tmp_path, s3_url):
     (tmp_path / "new").mkdir()
     assert said == []
     assert numbers(opened(tmp_path / "new", s3_url)[0]) == [0, 1]
+
+
+def test_each_row_has_its_time_and_the_same_note_is_made_once(tmp_path):
+    clock = iter(datetime(2026, 11, 25, 12, minute, tzinfo=UTC) for minute in range(60))
+    ledger = Ledger(tmp_path, KINDS, copy=None, say=print, now=lambda: next(clock))
+    for number in (1, 2, 1, 3):
+        ledger.note(Counted(number=number))
+    again, _ = opened(tmp_path)
+    assert numbers(again) == [1, 2, 3]
+    assert [time.minute for time in again.times] == [0, 1, 2]
+    assert again.times == ledger.times

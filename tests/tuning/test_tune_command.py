@@ -87,7 +87,9 @@ def request(data: str, out: Path, **changes) -> Request:
 
 
 def run(asked: Request, trials: int = 2, concurrency: int | None = None) -> Found:
-    return sweep(asked, trials=trials, concurrency=concurrency, address=None, copy=None)
+    return sweep(
+        asked, trials=trials, concurrency=concurrency, address=None, copy=None, typed="raytrain tune ..."
+    )
 
 
 def test_a_sweep_here_from_the_options_to_a_command_to_paste(data, tmp_path, capsys):

@@ -6,6 +6,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter
 
 from data_shards.shardset import Value
 from tuning.dimension import Settings
+from tuning.ledger import Called
 from tuning.method.floor import UNKNOWN, Floor
 from tuning.method.target import Target
 from tuning.method.values import Cause, Change, Check, Effect, Rate, Reading, Trial, Verdict
@@ -138,5 +139,5 @@ class Finished(Value):
     verdict: Verdict | None = None
 
 
-Row = Started | Funded | Checked | Trained | Proposal | Answered | Looked | Finished
+Row = Started | Called | Funded | Checked | Trained | Proposal | Answered | Looked | Finished
 ROWS: TypeAdapter[Row] = TypeAdapter(Annotated[Row, Field(discriminator="kind")])

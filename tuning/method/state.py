@@ -7,6 +7,7 @@ from pydantic import Field
 
 from data_shards.shardset import Value
 from tuning.dimension import Settings
+from tuning.ledger import Called
 from tuning.method.rows import (
     Accept,
     Answered,
@@ -136,6 +137,8 @@ def after(state: MethodState, row: Row) -> MethodState:
             return _with(
                 state, budget=row.budget, finished=None, closing=None, checks=checks, trained=trained
             )
+        case Called():
+            return state
         case Started():
             raise AssertionError("a study starts once")
 

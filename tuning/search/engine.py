@@ -10,7 +10,7 @@ from raytrain.claim import run_lock
 from raytrain.errors import RunError
 from raytrain.plan import flatten
 from tuning.dimension import Settings
-from tuning.ledger import LEDGER, Ledger
+from tuning.ledger import LEDGER, Called, Ledger
 from tuning.search.fidelity import measure
 from tuning.search.halving import promotions, stop_after
 from tuning.search.rows import (
@@ -46,10 +46,12 @@ def run_sweep(
     fits: Fits,
     copy: str | None,
     say: Callable[[str], None],
+    call: Called | None = None,
 ) -> SweepState:
     """Bring the sweep in `out` to `trials` trials, each at its end; what ended before is not run again.
 
-    `executor` is entered where there is something to run: a foreign folder is refused before Ray starts.
+    `call` is what was typed, for the record. `executor` is entered where there is something to run: a foreign folder is
+    refused before Ray starts.
 
     Raises RunError for a foreign, busy or damaged folder and for a space of which nothing fits, what the executor
     raises, and ResumeLater where it was interrupted: the same call goes on.
@@ -57,6 +59,8 @@ def run_sweep(
     with run_lock(out), ExitStack() as stack:
         ledger = Ledger(out, ROWS, copy=copy, say=say)
         claim(ledger, out, study)
+        if call is not None:
+            ledger.note(call)
         for line in (*show(study.space), *show_fixed(study.space)):
             say(line)
         running: Executor | None = None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, TypeAdapter
 
 from data_shards.shardset import Value
+from tuning.ledger import Called
 from tuning.search.sampler import Strategy
 from tuning.search.told import Objective
 from tuning.search.values import RungJob, RungResult
@@ -105,7 +106,7 @@ class Ended(Value):
     best: int | None
 
 
-Row = Annotated[Study | Round | RungEnded | Gate | Ended, Field(discriminator="kind")]
+Row = Annotated[Study | Called | Round | RungEnded | Gate | Ended, Field(discriminator="kind")]
 ROWS: TypeAdapter[Any] = TypeAdapter(Row)
 
 

@@ -14,7 +14,7 @@ from raytrain.plan import Init, RunPlan
 from raytrain.session import absolute, run_folder, warn
 from raytrain.settings import parse
 from tuning.dimension import Settings
-from tuning.ledger import LEDGER, Ledger
+from tuning.ledger import LEDGER, Called, Ledger
 from tuning.search.engine import Fits, run_sweep
 from tuning.search.feasible import ask_plan
 from tuning.search.halving import rungs_of
@@ -54,9 +54,15 @@ class Request(Value):
 
 
 def sweep(
-    request: Request, *, trials: int, concurrency: int | None, address: str | None, copy: str | None
+    request: Request,
+    *,
+    trials: int,
+    concurrency: int | None,
+    address: str | None,
+    copy: str | None,
+    typed: str,
 ) -> Found:
-    """Run or continue the sweep that is asked for.
+    """Run or continue the sweep that is asked for. `typed` is the command line, for the record.
 
     Whatever ends it, Optuna's view of it is made anew. Raises what the engine and the executor raise.
     """
@@ -73,6 +79,7 @@ def sweep(
             fits=fits_for(training),
             copy=copy,
             say=warn,
+            call=Called(command=typed, workers=training.plan.placement.workers),
         )
     finally:
         if (held := held_state(out)) is not None:
