@@ -36,7 +36,8 @@ def nothing_fits(
     width = max(len(words) for words, _ in rows)
     return (
         f"{recipe.name} needs about {asked:.2f} GiB per worker even at micro-batch {recipe.regularization.unit}, and "
-        f"fleet '{fleet.name}' has {fleet.memory_gib:g} ({1 - SHARE:.0%} left free). What would fit, by the same estimate:\n"
+        f"fleet '{fleet.name}' has {fleet.memory_gib:g} ({1 - SHARE:.0%} left free). "
+        "What would fit, by the same estimate:\n"
         + "\n".join(f"  {words:<{width}}  {gib:6.2f} GiB" for words, gib in rows)
     )
 
