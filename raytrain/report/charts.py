@@ -1,52 +1,11 @@
-"""Line charts as inline SVG. Drawn by matplotlib in stand-in colours, which become CSS variables of the page:
-so a chart follows the reader's light or dark theme, and a run has one colour everywhere.
-"""
+"""The charts of runs, side by side: loss, accuracy, learning rate, throughput."""
 
-import io
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from raytrain.report.build import CurvePoint, Report
+from raytrain.report.draw import drawn
+from raytrain.report.shapes import Chart, Frame, Line
 from raytrain.report.words import labels
-
-COLOURS = 8
-"""The page's palette, `--run-0` and on; the ninth run has the first one's colour again."""
-
-INK, RULE = "#0001fe", "#0001fd"
-POINTS_PER_INCH = 72
-LETTER = 5.6
-"""Points that a letter of a direct label takes, about."""
-
-LINE_APART = 12.0
-"""Points from one direct label's baseline to the next."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line of a chart: its points, the run's number, what is written at its end, and how it is drawn."""
-
-    xs: Sequence[float]
-    ys: Sequence[float]
-    run: int
-    label: str = ""
-    style: str = "-"
-    dots: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """A chart: its title, its unit, and its picture."""
-
-    title: str
-    note: str
-    svg: str
-    wide: bool
 
 
 def charts(reports: Sequence[Report]) -> list[Chart]:
@@ -137,102 +96,9 @@ def _over(
 
 def _wide(title: str, note: str, lines: list[Line], *, from_zero: bool) -> Chart:
     """A large chart, with the runs' names at the ends of their lines."""
-    margin = 12 + LETTER * max(len(line.label) for line in lines)
-    svg = _draw(title, lines, 520, 250, margin, "{:g}", from_zero=from_zero)
-    return Chart(title=title, note=note, svg=svg, wide=True)
+    return drawn(Frame(title=title, note=note, from_zero=from_zero), lines)
 
 
 def _small(title: str, lines: list[Line], figures: str) -> Chart:
     """A small chart from zero; the colours say which run is which."""
-    svg = _draw(title, lines, 340, 170, 12, figures, from_zero=True)
-    return Chart(title=title, note="", svg=svg, wide=False)
-
-
-def _draw(
-    title: str, lines: list[Line], width: int, height: int, margin: float, figures: str, *, from_zero: bool
-) -> str:
-    """`width` x `height` in points, of which `margin` at the right are for names."""
-    lines = [line for line in lines if line.xs]
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 10.5}):
-        figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))
-        left, low, high = 46 / width, 34 / height, 1 - 12 / height
-        axes = figure.add_axes((left, low, 1 - left - margin / width, high - low))
-        _style(axes, figures)
-        for line in lines:
-            axes.plot(
-                line.xs,
-                line.ys,
-                linestyle=line.style,
-                color=_stand_in(line.run),
-                linewidth=0.8 if line.style == "--" else 1.2,
-                marker="o" if line.dots else None,
-                markersize=3.2,
-                solid_joinstyle="round",
-                clip_on=False,
-            )
-        if from_zero:
-            axes.set_ylim(bottom=0)
-        if lines:
-            axes.set_xlim(0, max(max(line.xs) for line in lines))
-            _name_ends(axes, [line for line in lines if line.label], (high - low) * height)
-        return _svg(figure, title)
-
-
-def _style(axes: Axes, figures: str) -> None:
-    """Few ticks, light horizontal rules, no frame."""
-    axes.set_facecolor("none")
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set(color=RULE, linewidth=0.8)
-    axes.grid(axis="y", color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, length=0, pad=5)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: figures.format(y)))
-    axes.set_xlabel("epochs", color=INK, labelpad=2)
-
-
-def _name_ends(axes: Axes, lines: list[Line], height: float) -> None:
-    """Write each label beside its line's end, moved up just as far as it must be to stand clear of the one below."""
-    low, high = axes.get_ylim()
-    unit = (high - low) / height  # of the axis, per point on paper
-    lowest = low
-    for line in sorted(lines, key=lambda line: line.ys[-1]):
-        y = max(line.ys[-1], lowest)
-        lowest = y + LINE_APART * unit
-        axes.annotate(
-            line.label,
-            (1, y),
-            xycoords=("axes fraction", "data"),
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center",
-            color=_stand_in(line.run),
-            annotation_clip=False,
-            parse_math=False,
-        )
-
-
-def _stand_in(run: int) -> str:
-    return f"#0001{run % COLOURS:02x}"  # not #000000: black is left out of SVG
-
-
-def _svg(figure: Figure, title: str) -> str:
-    """The picture without prolog and size, in the page's colours."""
-    figure.patch.set_visible(False)
-    written = io.StringIO()
-    figure.savefig(
-        written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
-    svg = written.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(
-        r'<svg[^>]*viewBox="([^"]*)"[^>]*>',
-        rf'<svg viewBox="\1" role="img" aria-label="{title}">',
-        svg,
-        count=1,
-    )
-    for run in range(COLOURS):
-        svg = svg.replace(_stand_in(run), f"var(--run-{run})")
-    return svg.replace(INK, "var(--quiet)").replace(RULE, "var(--rule)")
+    return drawn(Frame(title=title, width=340, height=170, figures=figures, from_zero=True), lines)

@@ -12,6 +12,8 @@ from raytrain.report.build import Report
 from raytrain.report.words import COLUMNS, columns, duration, headline, labels, percent, standard_error, table
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from raytrain.report.pictures import Picture
 
 PAGE, DATA = "report.html", "report.json"
@@ -32,20 +34,12 @@ def write_report(reports: Sequence[Report], out: Path) -> Path:
 
 def page(reports: Sequence[Report]) -> str:
     """The page's HTML. Everything that comes from a run is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    from raytrain.report.charts import COLOURS, charts
+    from raytrain.report.charts import charts
+    from raytrain.report.draw import COLOURS
     from raytrain.report.pictures import pictures
 
-    environment = Environment(
-        loader=PackageLoader("raytrain", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = table(reports)
-    return environment.get_template("page.html").render(
+    return template("raytrain", "page.html").render(
         title=" and ".join(labels(reports)) if len(reports) < 3 else f"{len(reports)} runs",
         headline=headline(reports),
         columns=[(column, COLUMNS[column]) for column in columns(rows) if column != "plan"],
@@ -69,6 +63,20 @@ def page(reports: Sequence[Report]) -> str:
             for label, report in zip(labels(reports), reports, strict=True)
         ],
     )
+
+
+def template(room: str, name: str) -> "Template":
+    """A template of the room's `report` folder, which may extend ours (base.html: the one look of all pages)."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(room, "report"), PackageLoader("raytrain", "report")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def _published(reports: Sequence[Report]) -> list[str]:
