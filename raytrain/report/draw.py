@@ -74,7 +74,8 @@ def _plot(axes: Axes, line: Line, *, across: bool) -> None:
         axes.errorbar(
             line.xs,
             line.ys,
-            **{"xerr" if across else "yerr": line.spread},
+            xerr=line.spread if across else None,
+            yerr=None if across else line.spread,
             fmt="none",
             ecolor=colour,
             elinewidth=1.0,
