@@ -66,7 +66,12 @@ class Ledger(Generic[Row]):
         self.store = open_store(copy) if copy else None
         if copy:
             self._agree(copy, say)
-        self.rows = self._read(say)
+        self.rows: list[Row] = []
+        if self.file.exists():
+            self.rows, self.times, whole = read_ledger(self.file, kinds)
+            if whole < self.file.stat().st_size:
+                say(f"{self.file}: the last line was not written to its end, and is left out")
+                os.truncate(self.file, whole)
 
     def add(self, row: Row) -> None:
         """Write a row down, durably. Raises RunError where the disk does not take it; the rows are what they were."""
@@ -114,30 +119,31 @@ class Ledger(Generic[Row]):
         open_store(str(self.file.parent)).write(LEDGER, there)
         say(f"{self.file}: taken from its copy in {copy}")
 
-    def _read(self, say: Callable[[str], None]) -> list[Row]:
-        """All whole rows. A last line that a crash cut short is cut off, and said: what it was for was not done."""
-        if not self.file.exists():
-            return []
-        *lines, rest = self.file.read_bytes().split(b"\n")
-        lines += [rest] if rest else []
-        rows: list[Row] = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                if number == len(lines) and rest:
-                    raise ValueError("it has no end")
-                written = _Line.model_validate_json(line)
-                rows.append(self.kinds.validate_python(written.row))
-                self.times.append(written.time)
-            except (ValidationError, ValueError) as error:
-                if number < len(lines):
-                    what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-                    raise RunError(
-                        f"{self.file}, line {number} of {len(lines)}, is damaged ({what}): put the file back from a "
-                        "copy, or start again in another folder"
-                    ) from None
-                say(f"{self.file}: the last line was not written to its end, and is left out")
-                os.truncate(self.file, sum(len(line) + 1 for line in lines[:-1]))
-        return rows
+
+def read_ledger(file: Path, kinds: TypeAdapter[Row]) -> tuple[list[Row], list[datetime], int]:
+    """All whole rows of the file, when they were written, and how many bytes they are; the file is left as it is.
+
+    A last line without its end is not among them: a crash cut it short, or it is being written now. Raises RunError
+    where another line is damaged.
+    """
+    *lines, rest = file.read_bytes().split(b"\n")
+    rows: list[Row] = []
+    times: list[datetime] = []
+    whole = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            written = _Line.model_validate_json(line)
+            rows.append(kinds.validate_python(written.row))
+        except ValidationError as error:
+            if number == len(lines) and not rest:
+                break
+            raise RunError(
+                f"{file}, line {number} of {len(lines)}, is damaged ({error.errors()[0]['msg']}): put the file back "
+                "from a copy, or start again in another folder"
+            ) from None
+        times.append(written.time)
+        whole += len(line) + 1
+    return rows, times, whole
 
 
 def _sync_folder(folder: Path) -> None:

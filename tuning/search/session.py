@@ -14,7 +14,7 @@ from raytrain.plan import Init, RunPlan
 from raytrain.session import absolute, run_folder, warn
 from raytrain.settings import parse
 from tuning.dimension import Settings
-from tuning.ledger import LEDGER, Called, Ledger
+from tuning.ledger import LEDGER, Called, read_ledger
 from tuning.search.engine import Fits, run_sweep
 from tuning.search.feasible import ask_plan
 from tuning.search.halving import rungs_of
@@ -196,5 +196,5 @@ def held_state(out: Path) -> SweepState | None:
     """What the sweep in this folder knows; None where there is none. Raises RunError where its ledger is damaged."""
     if not (out / LEDGER).exists():
         return None
-    rows = Ledger(out, ROWS, copy=None, say=lambda _: None).rows
+    rows, _, _ = read_ledger(out / LEDGER, ROWS)
     return replay(rows) if rows else None
