@@ -17,7 +17,7 @@ COMMANDS = {
     "train": ("raytrain.cli.train", "Train, continue or fine-tune a recipe."),
     "eval": ("raytrain.cli.evaluate", "Evaluate a checkpoint on a split."),
     "export": ("raytrain.cli.export", "Write a checkpoint's weights for other libraries."),
-    "report": ("raytrain.cli.report", "Make one page of one or more runs."),
+    "report": ("tuning.report.cli", "Make one page of one or more runs, or of a study."),
     "tune": ("tuning.cli", "Sweep a recipe with Ray Tune and Optuna."),
     "cluster": ("cluster.cli", "Submit to a running Ray cluster, follow, stop."),
     "demo": ("raytrain.cli.demo", "Tell the whole story on this machine, in minutes."),

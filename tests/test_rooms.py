@@ -39,6 +39,7 @@ LIGHT = {  # a command line, and what it may not load
     "recipes": ("torch", "ray"),
     "plan smoke_swin_22k": ("torch", "ray"),
     "data --help": ("torch", "ray"),
+    "report --help": ("torch", "ray", "optuna", "matplotlib"),
     "tune --help": ("torch", "ray", "optuna"),
     "tune --list-spaces": ("torch", "ray", "optuna"),
     "cluster --help": ("torch", "ray"),

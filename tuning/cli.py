@@ -101,8 +101,8 @@ def tune(
 ) -> None:
     """Search a recipe's fields for the least error; run again with the same arguments to continue.
 
-    OUT/ledger.jsonl is all that the sweep knows, OUT/trials/ID are ordinary runs, and OUT/optuna.db is a view for
-    `optuna-dashboard sqlite:///OUT/optuna.db`.
+    OUT/report.html and OUT/journal.md say what it found and whether that counts. OUT/ledger.jsonl is all that the sweep
+    knows, OUT/trials/ID are ordinary runs, and OUT/optuna.db is a view for `optuna-dashboard sqlite:///OUT/optuna.db`.
     """
     from tuning.search.session import Request, asked_objectives, sweep
 
@@ -145,4 +145,6 @@ def _tell(found: "Found", out: Path, as_json: bool) -> None:
     Console().print(table(found.state))
     print("", *words(found), sep="\n")
     best = winner(found.state).number
-    print(f"\nbest: trial {best}, in {out / 'trials' / f'{best:03d}'}\n{found.command}")
+    print(
+        f"\nreport: {out / 'report.html'}\nbest: trial {best}, in {out / 'trials' / f'{best:03d}'}\n{found.command}"
+    )

@@ -1,24 +1,14 @@
-"""`raytrain report`: one page on one or more runs, side by side with the published rows."""
+"""`raytrain report` of runs: one page, side by side with the published rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from raytrain.cli.options import AsJson
-
-app = typer.Typer(add_completion=False)
 
 
-@app.command()
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, finished or not.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write the page; the first run's folder if not said.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write report.html and report.json, and print the Markdown table."""
+def report_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
+    """Write report.html and report.json into `out` or the first run, and print the Markdown table.
+
+    Raises RunError where a folder holds no run.
+    """
     from raytrain.report import build_report, markdown, write_report
 
     reports = [build_report(str(run.absolute())) for run in runs]

@@ -5,11 +5,12 @@ follows the reader's light or dark theme, and a run has one colour everywhere.
 import io
 import re
 from collections.abc import Sequence
+from html import escape
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from raytrain.report.shapes import Chart, Frame, Line
 
@@ -23,6 +24,9 @@ LETTER = 5.6
 
 LINE_APART = 12.0
 """Points from one direct label's baseline to the next."""
+
+MANY_DECADES = 50
+"""From the first to the last: from so much on only powers of ten are written below a logarithmic axis."""
 
 WIDE = 400
 """Points from which a chart is a wide one of the page."""
@@ -38,7 +42,9 @@ def _draw(frame: Frame, lines: Sequence[Line]) -> str:
     width, height = frame.width, frame.height
     left = 14 + LETTER * max(map(len, frame.rows)) if frame.rows else 46
     right = 12 + LETTER * max((len(line.label) for line in lines), default=0)
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": frame.title, "font.size": 10.5}):
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": frame.title, "font.size": 10.5, "text.parse_math": False}
+    ):
         figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))
         low, high = 34 / height, 1 - 12 / height
         axes = figure.add_axes((left / width, low, 1 - (left + right) / width, high - low))
@@ -64,7 +70,7 @@ def _plot(axes: Axes, line: Line, *, across: bool) -> None:
         color=colour,
         linewidth=0.8 if line.style == "--" else 1.2,
         marker=line.marker if line.dots else None,
-        markersize=3.2 if line.marker == "o" and not line.hollow else 4.6,
+        markersize=4.6 if line.style == "none" else 3.2,
         markerfacecolor="none" if line.hollow else colour,
         markeredgewidth=1.0,
         solid_joinstyle="round",
@@ -108,9 +114,11 @@ def _bottom(axes: Axes, frame: Frame) -> None:
         axes.set_xlim(-0.5, len(frame.names) - 0.5)
     elif frame.log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+        low, high = frame.ends or axes.get_xlim()
+        subs = (1, 2, 5) if high / low < MANY_DECADES else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         whole = frame.ends is None and not frame.rows
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, steps=[1, 2, 5, 10]))
@@ -135,7 +143,6 @@ def _name_ends(axes: Axes, lines: Sequence[Line], height: float) -> None:
             va="center",
             color=stand_in(line.run),
             annotation_clip=False,
-            parse_math=False,
         )
 
 
@@ -155,7 +162,7 @@ def _svg(figure: Figure, title: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(
         r'<svg[^>]*viewBox="([^"]*)"[^>]*>',
-        lambda found: f'<svg viewBox="{found[1]}" role="img" aria-label="{title}">',
+        lambda found: f'<svg viewBox="{found[1]}" role="img" aria-label="{escape(title)}">',
         svg,
         count=1,
     )

@@ -5,11 +5,11 @@ import io
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from fake_run import FakeRun
+from page_text import skeleton
 from PIL import Image
 from plans import paper_shardset, tiny_plan
 
@@ -44,37 +44,6 @@ def pair(tmp_path: Path, data: str) -> list[Report]:
     (run.run / "transfer.json").write_text(json.dumps({"lines": ["88 tensors carried over as they are"]}))
     FakeRun(tmp_path / "runs" / "b", second, data, top1=0.6, seed=2).train(34)
     return [build_report(str(tmp_path / "runs" / name)) for name in "ab"]
-
-
-class Skeleton(HTMLParser):
-    """The page's words, a line per block; charts, pictures and style are left out."""
-
-    BLOCKS = frozenset({"h1", "h2", "h3", "p", "tr", "figcaption", "div", "section", "table", "footer"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines, self.hidden = [""], 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.hidden += tag in ("svg", "style") or (tag, ("class", "pictures")) == (tag, *attrs[:1])
-        if tag in self.BLOCKS and self.lines[-1]:
-            self.lines.append("")
-        if tag in ("td", "th") and self.lines[-1]:
-            self.lines[-1] += " | "
-
-    def handle_endtag(self, tag: str) -> None:
-        self.hidden -= tag in ("svg", "style")
-
-    def handle_data(self, data: str) -> None:
-        words = " ".join(data.split())
-        if words and not self.hidden:
-            self.lines[-1] += f"{' ' if self.lines[-1][-1:].strip() else ''}{words}"
-
-
-def skeleton(html: str, tmp_path: Path) -> str:
-    reader = Skeleton()
-    reader.feed(re.sub(r'<div class="pictures">.*?</div>\n\n', "(pictures)", html, flags=re.S))
-    return "\n".join(line.rstrip() for line in reader.lines).replace(str(tmp_path), "TMP") + "\n"
 
 
 def test_page_and_table_read_as_accepted(

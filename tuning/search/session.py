@@ -64,7 +64,7 @@ def sweep(
 ) -> Found:
     """Run or continue the sweep that is asked for. `typed` is the command line, for the record.
 
-    Whatever ends it, Optuna's view of it is made anew. Raises what the engine and the executor raise.
+    Whatever ends it, its report and Optuna's view of it are made anew. Raises what the engine and the executor raise.
     """
     out = run_folder(request.out)
     training = training_of(request, out)
@@ -83,9 +83,11 @@ def sweep(
         )
     finally:
         if (held := held_state(out)) is not None:
+            from tuning.report import write_report
             from tuning.search.optuna_view import write_optuna
 
             write_optuna(out, held.study.space, told(held), held.study.objectives)
+            write_report(out)
     line = best_command(request, space.settings(winner(state).point))
     return Found(state=state, workers=training.plan.placement.workers, command=line)
 
