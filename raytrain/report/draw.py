@@ -118,7 +118,7 @@ def _bottom(axes: Axes, frame: Frame) -> None:
         subs = (1, 2, 5) if high / low < MANY_DECADES else (1,)
         axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1000 else f"{x:g}"))
     else:
         whole = frame.ends is None and not frame.rows
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, steps=[1, 2, 5, 10]))

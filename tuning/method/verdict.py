@@ -171,8 +171,12 @@ def _other_end(found: Sequence[Found], winner: Found) -> str:
 
 
 def _needed(needed: tuple[float | None, float | None, float | None]) -> str:
-    low, best, high = (f"{n:,.0f}" if n is not None else "more than any number of" for n in needed)
-    return f"for the target the curve wants {best} training images ({low} to {high}, 90 % interval)"
+    low, best, high = needed
+    if best is None:
+        least = f" ({low:,.0f} at the least, 90 % interval)" if low is not None else ""
+        return f"by the curve no number of training images reaches the target{least}"
+    most = f"{high:,.0f}" if high is not None else "any number"
+    return f"for the target the curve wants {best:,.0f} training images ({low:,.0f} to {most}, 90 % interval)"
 
 
 def _fitted(probing: Probing) -> list[str]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from raytrain.report.shapes import Frame, Line
 
-FIGURE = re.compile(r"[-+±<>~]? ?\d[\d.,:e+-]*( ?[%xM]| points| ± [\d.,]+.*)?|-?|yes|no")
+NUMBER = r"[-+]?\d[\d.,]*(e[-+]\d+)?( ?%)?"
+FIGURE = re.compile(rf"{NUMBER}( to {NUMBER})?|-?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,9 @@ class Table:
     def figures(self) -> tuple[bool, ...]:
         """Which columns hold numbers alone, and so stand to the right."""
         return tuple(
-            place > 0 and all(FIGURE.fullmatch(row[place]) for row in self.rows)
+            place > 0
+            and any(row[place] for row in self.rows)
+            and all(FIGURE.fullmatch(row[place]) for row in self.rows)
             for place in range(len(self.head))
         )
 

@@ -7,13 +7,13 @@ test that a parameter has an effect at all. The figures marked [choice] are ours
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator, Philox
 
 from data_shards.shardset import Value
 from tuning.dimension import Range, Scalar
+from tuning.report.condition import Condition
 from tuning.report.spots import Spot, best_of, grouped, ladder_like, share_of_way, spots
 from tuning.search.rows import SweepState
 from tuning.search.state import told
@@ -28,16 +28,6 @@ STABLE = 0.9  # of bootstraps
 DRAWS = 1000
 RETUNED = ("optimizer.lr", "optimizer.weight_decay")
 """What goes with the size of network and batch (tuning_playbook: hyper-parameters that interact)."""
-
-
-class Condition(Value):
-    """Something that must hold, what was found (`figure`: the same in a word), and how to make it hold."""
-
-    name: Literal["feasible", "boundary", "nuisance", "samples", "tuned again", "effect", "stable"]
-    holds: bool
-    figure: str
-    found: str
-    remedy: str = ""
 
 
 class ParamVerdict(Value):

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 from tuning.report.book import Book, Section, Table
 
+WIDE = 60
+"""Letters from which a cell is not padded to, so that one long cell widens no column."""
+
 
 def journal(book: Book) -> str:
     """The book as a Markdown text."""
@@ -43,7 +46,10 @@ def _section(section: Section) -> Iterator[str]:
 
 def _table(table: Table) -> Iterator[str]:
     rows = [[_plain(cell).replace("|", "\\|") for cell in row] for row in (table.head, *table.rows)]
-    widths = [max(3, *(len(row[place]) for row in rows)) for place in range(len(table.head))]
+    widths = [
+        max(3, *(len(row[place]) for row in rows if len(row[place]) <= WIDE))
+        for place in range(len(table.head))
+    ]
     right = table.figures
     for number, row in enumerate(rows):
         cells = [

@@ -21,6 +21,9 @@ def write_book(book: Book, out: Path) -> Path:
 
 def page(book: Book) -> str:
     """The page's HTML. Everything that comes from a study is escaped."""
-    charts = [[drawn(plot.frame, plot.lines) for plot in section.plots] for section in book.sections]
+    charts = [
+        [(drawn(plot.frame, plot.lines), plot.frame.width) for plot in section.plots]
+        for section in book.sections
+    ]
     sections = list(zip(book.sections, charts, strict=True))
     return template("tuning", "study.html").render(title=book.title, book=book, sections=sections)

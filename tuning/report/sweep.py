@@ -8,7 +8,8 @@ from typing import Any
 
 from tuning.ledger import Called
 from tuning.report.book import Book, Section, Table
-from tuning.report.conditions import Condition, ParamVerdict, verdicts
+from tuning.report.condition import cells
+from tuning.report.conditions import ParamVerdict, verdicts
 from tuning.report.importance import AHEAD, FEWEST, importance
 from tuning.report.sweep_log import log
 from tuning.report.sweep_plots import LEGEND, curves, fronts, isolation
@@ -78,7 +79,7 @@ def _headline(state: SweepState, found: Sequence[ParamVerdict]) -> tuple[str, ..
         difference = own.values["error"] - first.values["error"]
         said += f"; the recipe as it is, {share(own.values['error'], of)}: {points(difference, of)[1:]} points more"
         if of is not None:
-            said += f" (95 % margin: ±{100 * margin(first, own, of):.{2 if of >= 10_000 else 1}f})"
+            said += f" (95% margin: ±{100 * margin(first, own, of):.{2 if of >= 10_000 else 1}f})"
     asked = [one for one in found if one.role == "scientific"]
     stands = [head(one.param) for one in asked if not one.refused]
     refused = [head(one.param) for one in asked if one.refused]
@@ -99,11 +100,9 @@ def _verdicts(found: Sequence[ParamVerdict]) -> Section:
     names = list(dict.fromkeys(condition.name for one in found for condition in one.conditions))
     rows = []
     for one in found:
-        by_name = {condition.name: condition for condition in one.conditions}
         value = short(one.best) if one.best is not None else "-"
         said = "refused" if one.refused else "stands" if one.role == "scientific" else ""
-        cells = (_cell(by_name[name]) if name in by_name else "" for name in names)
-        rows.append((head(one.param), one.role, value, said, *cells))
+        rows.append((head(one.param), one.role, value, said, *cells(one.conditions, names)))
     refusals = tuple(
         (head(one.param), condition.name, condition.found, condition.remedy)
         for one in found
@@ -115,10 +114,6 @@ def _verdicts(found: Sequence[ParamVerdict]) -> Section:
     if refusals:
         tables.append(Table(head=("parameter", "refused by", "found", "what helps"), rows=refusals))
     return Section(title="The verdicts", note="one counts where every check holds", tables=tuple(tables))
-
-
-def _cell(condition: Condition) -> str:
-    return f"{'✓' if condition.holds else '✗'} {condition.figure}"
 
 
 def _isolations(state: SweepState) -> Section:

@@ -60,6 +60,6 @@ def _decided(row: Round) -> str:
 def _found(ended: Sequence[RungEnded]) -> str:
     return "; ".join(
         f"{row.trial} "
-        + (f"{100 * row.result.error:.1f} %" if row.result.error is not None else row.result.state)
+        + (f"{100 * row.result.error:.1f}%" if row.result.error is not None else row.result.state)
         for row in ended
     )

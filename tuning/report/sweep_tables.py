@@ -51,7 +51,7 @@ def standing(state: SweepState) -> Section:
     rows += [(f"the best of {len(best)} at their ends", best[0])] if best else []
     objectives = state.study.objectives
     table = Table(
-        head=("", "trial", "error", "± 95 %", *(UNITS[name] for name in objectives[1:])),
+        head=("", "trial", "error", "± 95%", *(UNITS[name] for name in objectives[1:])),
         rows=tuple(
             (
                 name,

@@ -8,7 +8,7 @@ from raytrain.report.words import MANY
 
 def share(error: float, of: int | None) -> str:
     """An error in percent, with the digits that so many images can tell."""
-    return f"{100 * error:.{2 if of is None or of >= MANY else 1}f} %"
+    return f"{100 * error:.{2 if of is None or of >= MANY else 1}f}%"
 
 
 def points(difference: float, of: int | None = None) -> str:

@@ -1,0 +1,27 @@
+"""A condition of a verdict: one that does not hold refuses it, and says why."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from data_shards.shardset import Value
+
+
+class Condition(Value):
+    """Something that must hold, what was found (`figure`: the same in a word), and how to make it hold."""
+
+    name: Literal["feasible", "boundary", "nuisance", "samples", "tuned again", "effect", "stable"]
+    holds: bool
+    figure: str
+    found: str
+    remedy: str = ""
+
+    @property
+    def cell(self) -> str:
+        """For a table."""
+        return f"{'✓' if self.holds else '✗'} {self.figure}"
+
+
+def cells(conditions: Sequence[Condition], names: Sequence[str]) -> list[str]:
+    """A row of a table with these columns, empty where a condition was not asked for."""
+    by_name = {str(condition.name): condition.cell for condition in conditions}
+    return [by_name.get(name, "") for name in names]
