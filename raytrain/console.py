@@ -19,6 +19,7 @@ COMMANDS = {
     "export": ("raytrain.cli.export", "Write a checkpoint's weights for other libraries."),
     "report": ("tuning.report.cli", "Make one page of one or more runs, or of a study."),
     "tune": ("tuning.cli", "Sweep a recipe with Ray Tune and Optuna."),
+    "improve": ("tuning.method.cli", "Find by trying what keeps a recipe from its target, and change it."),
     "cluster": ("cluster.cli", "Submit to a running Ray cluster, follow, stop."),
     "demo": ("raytrain.cli.demo", "Tell the whole story on this machine, in minutes."),
 }

@@ -1,0 +1,210 @@
+"""`raytrain improve` as a person meets it; what would be trained is made up."""
+
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sweeps import small_set
+from toy_world import ToyWorld
+
+from raytrain.console import main
+from tuning.ledger import LEDGER
+from tuning.method import opened as door
+from tuning.method import person
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return small_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> ToyWorld:
+    toy = ToyWorld(capacity=0.1)
+
+    monkeypatch.setattr(door, "opened", lambda *_, **__: toy)
+    return toy
+
+
+Improve = Callable[..., Said]
+
+
+@pytest.fixture
+def improve(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
+) -> Improve:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*options: object, target: str = "error<=0.16", budget: float = 1000) -> Said:
+        out = tmp_path / "study"
+        words = [
+            "improve",
+            "smoke_swin_22k",
+            "--target",
+            target,
+            "--budget",
+            budget,
+            "--data",
+            data,
+            "--out",
+            out,
+        ]
+        monkeypatch.setattr(sys, "argv", ["raytrain", *map(str, words), *map(str, options)])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "study" / LEDGER).read_text().splitlines()]
+
+
+def test_auto_ends_with_the_target_and_one_look(improve: Improve, world: ToyWorld, tmp_path: Path) -> None:
+    said = improve("--auto")
+    assert said.code == 0, said.err
+    assert "the target is met (met)" in said.out
+    assert "wider (model.width=2)" in said.out
+    assert "1 look(s) at val" in said.out
+    assert rows(tmp_path)[-1]["outcome"] == "met"
+
+
+def test_without_a_terminal_a_proposal_waits_and_is_answered_by_the_command_it_names(
+    improve: Improve, world: ToyWorld, tmp_path: Path
+) -> None:
+    said = improve()
+    assert said.code == 75
+    assert "round 1: the network is too small (capacity)" in said.out
+    assert "proposed     wider (model.width=2)" in said.out
+    command = said.err.split("answer: ")[1].split(" with --accept")[0]
+    assert command == shlex.join(sys.argv)
+    trained = len(world.trained)
+    assert improve("--accept").code == 0
+    assert {trial.settings.get("model.width") for trial in world.trained[trained:]} == {2}
+
+
+def test_a_rejected_change_is_not_proposed_again(improve: Improve, world: ToyWorld, tmp_path: Path) -> None:
+    improve()
+    said = improve("--reject", "no room for it")
+    assert said.code == 75
+    assert "there are too few images (data)" in said.out
+    assert "wider: rejected (no room for it)" in said.out
+
+
+def test_a_forced_change_is_made(improve: Improve, world: ToyWorld, tmp_path: Path) -> None:
+    improve()
+    improve("--force", "lr_up")
+    assert world.trained[-1].settings == {"optimizer.lr": 3e-3}
+    assert [row["answer"]["kind"] for row in rows(tmp_path) if row["kind"] == "answered"] == ["force"]
+
+
+def test_what_is_pinned_is_not_probed(improve: Improve, world: ToyWorld, tmp_path: Path) -> None:
+    said = improve("--pin", "optimizer.lr", "--pin", "model.drop_path=0.1")
+    probed = {trial.change.name for trial in world.trained if trial.change}
+    assert probed == {"wider", "half", "quarter", "twice as long"}
+    assert "lr x 3: optimizer.lr pinned" in said.out
+    assert world.trained[0].settings == {"model.drop_path": 0.1}
+
+
+def test_a_frozen_study_is_confirmed_and_ends(improve: Improve, world: ToyWorld, tmp_path: Path) -> None:
+    improve()
+    trained = len(world.trained)
+    said = improve("--freeze")
+    assert "Frozen before the target was met" in said.out
+    assert (len(world.trained), world.looks) == (trained, 1)
+
+
+def test_a_dry_run_starts_nothing(improve: Improve, world: ToyWorld, tmp_path: Path) -> None:
+    said = improve("--dry-run", budget=20)
+    assert said.code == 0
+    assert "probe: wider" in said.out
+    assert "baseline, over seeds" in said.out
+    assert "budget: 20 GPU-hours" in said.out
+    assert world.trained == []
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "complaint"),
+    [
+        ({"target": "0.8"}, (), "--target 0.8: it has no metric and bound"),
+        ({"target": "top1>=80"}, (), "80 is no share between 0 and 1"),
+        ({"target": "paper:swin_b_385_22k"}, (), "swin_b_384_22k"),
+        ({"budget": 2}, (), "--budget 2: the baseline alone takes 3 GPU-hours"),
+        ({}, ("--accept",), "--accept: nothing is proposed yet"),
+        ({}, ("--accept", "--freeze"), "--accept and --freeze: one answer at a time"),
+        ({}, ("--pin", "optimizer.rate"), "--pin optimizer.rate: recipe 'smoke_swin_22k' has no such field"),
+        (
+            {},
+            ("--pin", "optimizer.lr", "--pin", "optimizer.lr=0.1"),
+            "it is pinned as the recipe has it already",
+        ),
+        ({}, ("--pin", "optimizer.lr=0.1", "--pin", "optimizer.lr=0.2"), "it is pinned to 0.1 already"),
+        ({}, ("--pin", "optimizer.lr", "--force", "lr x 3"), "it changes optimizer.lr, which is pinned"),
+        ({}, ("--force", "lr x 33"), "there is no such change; the nearest: lr x 3"),
+        ({}, ("--floor", "low"), "--floor low: it is no kind"),
+    ],
+)
+def test_a_mistake_is_one_message(
+    improve: Improve, world: ToyWorld, given: dict[str, Any], options: tuple[str, ...], complaint: str
+) -> None:
+    said = improve(*options, **given)
+    assert said.code == 2
+    assert complaint in said.err
+    assert "Traceback" not in said.err
+    assert world.trained == []
+
+
+def test_a_study_goes_on_only_as_asked_and_only_as_itself(improve: Improve, world: ToyWorld) -> None:
+    improve()
+    assert "--resume goes on" in improve().err
+    said = improve("--resume", target="error<=0.1")
+    assert said.code == 2
+    assert "'error<=0.16'" in said.err
+    assert "'error<=0.1'" in said.err
+    assert "optimizer.lr=0.1" in improve("--resume", "--set", "optimizer.lr=0.1").err
+    assert improve("--resume").code == 75
+
+
+def test_a_target_that_is_met_already_ends_after_the_baseline(improve: Improve, world: ToyWorld) -> None:
+    said = improve(target="error<=0.5")
+    assert said.code == 0
+    assert "the target is met (met)" in said.out
+    assert (len(world.trained), world.looks) == (3, 1)
+
+
+def test_a_prompt_takes_answers_until_one_can_be_taken(
+    improve: Improve, world: ToyWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = iter(["maybe", "reject", "force nothing", "reject too wide", "stop"])
+    monkeypatch.setattr(person.typer, "prompt", lambda _: next(said))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    ended = improve()
+    assert ended.code == 75
+    assert "'maybe' is no answer" in ended.out
+    assert "reject: it needs more" in ended.out
+    assert "there is no such change" in ended.out
+    assert [row["answer"].get("reason") for row in rows(tmp_path) if row["kind"] == "answered"] == [
+        "too wide"
+    ]
