@@ -14,8 +14,7 @@ from toy_world import ToyWorld
 
 from raytrain.console import main
 from tuning.ledger import LEDGER
-from tuning.method import opened as door
-from tuning.method import person
+from tuning.method import person, session
 
 
 class Said(NamedTuple):
@@ -35,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def world(monkeypatch: pytest.MonkeyPatch) -> ToyWorld:
     toy = ToyWorld(capacity=0.1)
 
-    monkeypatch.setattr(door, "opened", lambda *_, **__: toy)
+    monkeypatch.setattr(session, "world_of", lambda *_: toy)
     return toy
 
 
@@ -151,7 +150,7 @@ def test_a_dry_run_starts_nothing(improve: Improve, world: ToyWorld, tmp_path: P
         ({"target": "top1>=80"}, (), "80 is no share between 0 and 1"),
         ({"target": "paper:swin_b_385_22k"}, (), "swin_b_384_22k"),
         ({"budget": 2}, (), "--budget 2: the baseline alone takes 3 GPU-hours"),
-        ({}, ("--accept",), "--accept: nothing is proposed yet"),
+        ({}, ("--accept",), "there is no study to go on with"),
         ({}, ("--accept", "--freeze"), "--accept and --freeze: one answer at a time"),
         ({}, ("--pin", "optimizer.rate"), "--pin optimizer.rate: recipe 'smoke_swin_22k' has no such field"),
         (
@@ -160,8 +159,6 @@ def test_a_dry_run_starts_nothing(improve: Improve, world: ToyWorld, tmp_path: P
             "it is pinned as the recipe has it already",
         ),
         ({}, ("--pin", "optimizer.lr=0.1", "--pin", "optimizer.lr=0.2"), "it is pinned to 0.1 already"),
-        ({}, ("--pin", "optimizer.lr", "--force", "lr x 3"), "it changes optimizer.lr, which is pinned"),
-        ({}, ("--force", "lr x 33"), "there is no such change; the nearest: lr x 3"),
         ({}, ("--floor", "low"), "--floor low: it is no kind"),
     ],
 )
@@ -175,15 +172,78 @@ def test_a_mistake_is_one_message(
     assert world.trained == []
 
 
-def test_a_study_goes_on_only_as_asked_and_only_as_itself(improve: Improve, world: ToyWorld) -> None:
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--pin", "optimizer.lr", "--force", "lr x 3"), "it changes optimizer.lr, which is pinned"),
+        (("--force", "lr x 33"), "there is no such change; the nearest: lr x 3"),
+    ],
+)
+def test_a_change_that_cannot_be_forced_is_one_message(
+    improve: Improve, world: ToyWorld, options: tuple[str, ...], complaint: str
+) -> None:
     improve()
-    assert "--resume goes on" in improve().err
-    said = improve("--resume", target="error<=0.1")
+    trained = len(world.trained)
+    said = improve(*options)
     assert said.code == 2
-    assert "'error<=0.16'" in said.err
-    assert "'error<=0.1'" in said.err
-    assert "optimizer.lr=0.1" in improve("--resume", "--set", "optimizer.lr=0.1").err
-    assert improve("--resume").code == 75
+    assert complaint in said.err
+    assert len(world.trained) == trained
+
+
+def test_an_answer_is_given_once_and_pins_go_on_with_the_same_command(
+    improve: Improve, world: ToyWorld, tmp_path: Path
+) -> None:
+    improve("--pin", "model.drop_path")
+    improve("--pin", "model.drop_path", "--accept")
+    assert [row["answer"]["kind"] for row in rows(tmp_path) if row["kind"] == "answered"] == ["pin", "accept"]
+    said = improve("--accept")
+    assert said.code == 2
+    assert "--accept: nothing is proposed now; the same command without it goes on" in said.err
+
+
+def test_the_same_command_goes_on_and_another_is_refused_with_the_difference(
+    improve: Improve, world: ToyWorld
+) -> None:
+    assert "there is no study to go on with" in improve("--resume").err
+    asked = improve().out
+    trained = len(world.trained)
+    assert improve().out == asked
+    assert improve("--resume").out == asked
+    assert len(world.trained) == trained
+    said = improve("--set", "optimizer.lr=0.1", target="error<=0.1")
+    assert said.code == 1
+    assert (
+        "holds another study; they differ in\n  --target: error<=0.16 -> error<=0.1\n  lr: 0.002 -> 0.1\n"
+        in said.err
+    )
+
+
+def test_a_sweeps_folder_and_a_folder_of_other_files_are_refused(
+    improve: Improve, world: ToyWorld, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "notes.txt").write_text("mine")
+    assert "study holds other files (notes.txt, ...)" in improve().err
+    (study / LEDGER).write_text('{"time":"2026-01-01T00:00:00Z","kind":"study"}\n')
+    said = improve()
+    assert said.code == 1
+    assert "line 1, is no row of such a study: the folder is another command's" in said.err
+
+
+def test_a_last_line_that_was_cut_is_left_out_and_said(
+    improve: Improve, world: ToyWorld, tmp_path: Path
+) -> None:
+    asked = improve().out
+    file = tmp_path / "study" / LEDGER
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    said = improve()
+    assert "the last line was not written to its end, and is left out" in said.err
+    assert said.out == asked
+    assert [row["kind"] for row in rows(tmp_path)] == [
+        json.loads(line)["kind"] for line in whole.splitlines()
+    ]
 
 
 def test_a_target_that_is_met_already_ends_after_the_baseline(improve: Improve, world: ToyWorld) -> None:

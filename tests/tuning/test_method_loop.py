@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from toy_world import CHANGES, ToyWorld, spec
 
-from raytrain.errors import UsageError
+from raytrain.errors import RunError, UsageError
 from tuning.ledger import LEDGER, Ledger
 from tuning.method.answers import accepting
 from tuning.method.loop import begin, carry_on
@@ -21,7 +21,7 @@ def quiet(line: str) -> None:
 def study(folder: Path, world: ToyWorld, wanted: Started | None = None) -> tuple[list[Row], Finished]:
     folder.mkdir(exist_ok=True)
     ledger: Ledger[Row] = Ledger(folder, ROWS, copy=None, say=quiet)
-    begin(ledger, wanted or spec(), world, resume=True)
+    begin(ledger, wanted or spec(), world)
     return ledger.rows, carry_on(ledger, world, accepting, quiet)
 
 
@@ -132,7 +132,7 @@ def test_a_budget_below_one_baseline_is_refused(tmp_path: Path) -> None:
 
 def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:
     study(tmp_path, ToyWorld())
-    with pytest.raises(UsageError, match=r"least 0.005 there, 0.01 asked for"):
+    with pytest.raises(RunError, match=r"they differ in\n  --least: 0.005 -> 0.01\n"):
         study(tmp_path, ToyWorld(), spec(least=0.01))
 
 

@@ -52,7 +52,7 @@ def overruling(proposal: Proposal, state: MethodState, world: World) -> Answered
 
 def recorded(folder: Path, world: ToyWorld, wanted: Started, answer: Answerer) -> list[Row]:
     ledger: Ledger[Row] = Ledger(folder, ROWS, copy=None, say=lambda _: None)
-    begin(ledger, wanted, world, resume=True)
+    begin(ledger, wanted, world)
     ledger.add(Called(command="raytrain improve toy --target 'error<=0.2' --budget 400", workers=2))
     carry_on(ledger, world, answer, lambda _: None)
     return ledger.rows

@@ -5,7 +5,7 @@ import difflib
 from raytrain.errors import UsageError
 from raytrain.recipe import Recipe
 from raytrain.settings import change, parse, paths, tree_of
-from tuning.method.rows import Accept, Answer, Answered, Force, Pin, Proposal, Reject
+from tuning.method.rows import Accept, Answer, Answered, Force, Freeze, Pin, Proposal, Reject
 from tuning.method.state import OUTSIDE, MethodState
 from tuning.method.values import Change
 from tuning.method.world import World
@@ -27,10 +27,12 @@ def checked(answer: Answer, proposal: Proposal | None, state: MethodState) -> An
     match answer:
         case Pin():
             return _pin(answer, state)
-        case Force():
-            return _force(answer, state)
-        case Accept() | Reject() if proposal is None:
-            raise UsageError(f"--{answer.kind}: nothing is proposed yet")
+        case Force() if pinned := [path for path in answer.change.settings if path in state.pinned]:
+            raise UsageError(f"--force {answer.change.name}: it changes {', '.join(pinned)}, which is pinned")
+        case Accept() | Reject() | Force() if proposal is None:
+            raise UsageError(
+                f"--{answer.kind}: nothing is proposed now; the same command without it goes on to the next proposal"
+            )
         case Reject() if proposal is not None and proposal.verdict.cause in ("floor", "inconclusive"):
             raise UsageError(
                 f"--reject: the verdict is '{proposal.verdict.cause}', and no other change is left that counts; "
@@ -38,6 +40,18 @@ def checked(answer: Answer, proposal: Proposal | None, state: MethodState) -> An
             )
         case _:
             return answer
+
+
+def known(answer: Answer, state: MethodState) -> bool:
+    """Whether it is so already: the same command goes on after a kill, and says it again."""
+    match answer:
+        case Pin():
+            held = {path: state.settings.get(path) for path in answer.settings}
+            return answer.path in state.pinned and answer.settings == held
+        case Freeze():
+            return state.frozen
+        case _:
+            return False
 
 
 def named_change(name: str, state: MethodState, world: World) -> Change:
@@ -71,10 +85,3 @@ def _pin(pin: Pin, state: MethodState) -> Pin:
         value = f"to {held[pin.path]}" if held else "as the recipe has it"
         raise UsageError(f"--pin {pin.path}={pin.settings[pin.path]}: it is pinned {value} already")
     return pin
-
-
-def _force(force: Force, state: MethodState) -> Force:
-    pinned = [path for path in force.change.settings if path in state.pinned]
-    if pinned:
-        raise UsageError(f"--force {force.change.name}: it changes {', '.join(pinned)}, which is pinned")
-    return force

@@ -1,9 +1,8 @@
 """`raytrain improve`: the practical methodology over a recipe, to a target, within a budget."""
 
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,19 +16,9 @@ from raytrain.cli.options import (
     RecipeName,
     Settings,
     Workers,
-    make_plan,
 )
 
-if TYPE_CHECKING:
-    from cluster.fleet import Fleet
-    from raytrain.plan import RunPlan
-    from raytrain.recipe import Recipe
-    from tuning.method.loop import Answerer
-    from tuning.method.rows import Row, Started
-    from tuning.method.world import World
-
 app = typer.Typer(add_completion=False)
-ANSWERS = ("--reject=", "--force=", "--pin=")
 
 Target = Annotated[
     str, typer.Option("--target", help="top1>=0.8, error<=0.2, or paper:NAME for a row of `raytrain models`.")
@@ -42,7 +31,9 @@ Auto = Annotated[bool, typer.Option("--auto", help="Accept what is proposed, wit
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show a round's trainings, GPU-hours and money, and start nothing.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the study in OUT.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the study in OUT, and begin none if there is none.")
+]
 Accept = Annotated[bool, typer.Option("--accept", help="Answer the proposal that waits: do it.")]
 Reject = Annotated[
     str | None, typer.Option("--reject", metavar="REASON", help="Answer it: not that, the next best.")
@@ -98,15 +89,15 @@ Concurrency = Annotated[
 ]
 
 
-@app.command()
-def improve(
+@app.command("improve")
+def command(
     recipe: RecipeName,
     target: Target,
     budget: Budget,
     data: DataUrl,
     out: Out,
     auto: Auto = False,
-    dry_run: DryRun = False,
+    forecast: DryRun = False,
     resume: Resume = False,
     accept: Accept = False,
     reject: Reject = None,
@@ -132,108 +123,40 @@ def improve(
     """Baseline, what is worst, one change, again: until the target is met, nothing helps or the budget is spent.
 
     What helps is found by trying: the same seeds with one change and without it. Each proposal waits for an answer, at
-    the prompt or as --accept, --reject, --force, --pin or --freeze of a later call. OUT/ledger.jsonl is all that it
-    knows, and --resume goes on after any kill.
+    the prompt or as --accept, --reject, --force, --pin or --freeze of a later call. The same command goes on after any
+    kill: OUT/ledger.jsonl is all that it knows. OUT/report.html and OUT/journal.md tell the whole study.
     """
-    from cluster.fleet import load_fleet
-    from raytrain.claim import run_lock
-    from raytrain.session import absolute, run_folder, warn
-    from tuning.ledger import Ledger
-    from tuning.method.loop import begin, carry_on
-    from tuning.method.opened import opened
-    from tuning.method.person import Said, tell_answers
-    from tuning.method.rows import ROWS
-    from tuning.method.state import replay
+    from tuning.method.person import Said
+    from tuning.method.session import Request, dry_run, improve
     from tuning.method.tell import end_text
-    from tuning.search.training import Training
 
-    said = Said(accept=accept, reject=reject, force=force, pins=tuple(pin or ()), freeze=freeze)
-    said.check()
-    wanted = _started(recipe, target, budget, floor, least, seeds, length)  # before anything that takes time
-    plan = make_plan(
-        recipe,
-        data,
+    request = Request(
+        recipe=recipe,
+        data=data,
+        out=out,
+        where=executor,
         fleet=fleet,
         workers=workers,
-        settings=settings,
+        settings=tuple(settings or ()),
         init=init,
         init_classes=init_classes,
-        engine="torch" if executor == "here" else "deepspeed",
-        zero=1,
-    )
-    wanted = wanted.model_copy(update={"given": _given(plan, settings)})
-    machines, folder = load_fleet(fleet, workers), run_folder(out)
-    world = opened(
-        Training(plan=plan, fleet=machines, data_url=absolute(data), study=str(folder)),
-        clean=clean,
-        where=executor,
-        concurrency=concurrency,
-        address=address,
-        say=warn,
-    )
-    if dry_run:
-        print(_forecast(wanted, world, machines))
-        return
-    with run_lock(folder):
-        ledger: Ledger[Row] = Ledger(folder, ROWS, copy=copy_to, say=warn)
-        begin(ledger, wanted, world, resume=resume or said.any)
-        tell_answers(ledger, world, said, plan.recipe)
-        end = carry_on(ledger, world, _answerer(auto, plan.recipe), warn)
-    print(end.model_dump_json(indent=1) if as_json else end_text(end, replay(ledger.rows)))
-
-
-def _started(
-    recipe: str, target: str, budget: float, floor: str | None, least: float | None, seeds: int, length: float
-) -> "Started":
-    from tuning.method.floor import UNKNOWN, parse_floor
-    from tuning.method.rows import LEAST, Started
-    from tuning.method.target import parse_target
-
-    return Started(
-        recipe=recipe,
-        target=parse_target(target),
-        floor=parse_floor(floor) if floor else UNKNOWN,
+        target=target,
         budget=budget,
+        floor=floor,
+        least=least,
         seeds=seeds,
         length=length,
-        least=least or LEAST,
+        clean=clean,
+        concurrency=concurrency,
+        address=address,
     )
-
-
-def _given(plan: "RunPlan", settings: list[str] | None) -> dict[str, str]:
-    """What a study's numbers stand on beside the recipe."""
-    given = {"data": plan.data.fingerprint, "--set": " ".join(settings or [])}
-    return given | ({"--init": plan.init.digest} if plan.init else {})
-
-
-def _forecast(wanted: "Started", world: "World", fleet: "Fleet") -> str:
-    from tuning.method.forecast import forecast, forecast_text
-    from tuning.method.state import replay
-
-    price = fleet.node_price_per_hour
-    hourly = None if price is None else price * fleet.nodes / fleet.workers
-    return forecast_text(forecast(replay([wanted]), world), hourly)
-
-
-def _answerer(auto: bool, recipe: "Recipe") -> "Answerer":
-    """Who answers: `--auto`, the person at this terminal, or nobody now."""
-    from tuning.method.answers import accepting
-    from tuning.method.person import terminal, waiting
-
-    if auto:
-        return accepting
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        return terminal(print, recipe)
-    return waiting(shlex.join(["raytrain", *_without_answers(sys.argv[1:])]), print)
-
-
-def _without_answers(arguments: list[str]) -> list[str]:
-    """The command line without what answers a proposal."""
-    kept, left = [], list(arguments)
-    while left:
-        word = left.pop(0)
-        if word in ("--reject", "--force", "--pin"):
-            left.pop(0)
-        elif word not in ("--accept", "--freeze", "--resume") and not word.startswith(ANSWERS):
-            kept.append(word)
-    return kept
+    if forecast:
+        print(dry_run(request))
+        return
+    said = Said(accept=accept, reject=reject, force=force, pins=tuple(pin or ()), freeze=freeze)
+    typed = ["raytrain", *sys.argv[1:]]
+    end, state = improve(request, said, auto=auto, resume=resume, copy=copy_to, typed=typed)
+    if as_json:
+        print(end.model_dump_json(indent=1))
+    else:
+        print(end_text(end, state), f"report       {out / 'report.html'}", sep="\n")

@@ -56,11 +56,12 @@ class Look(Value):
 
 
 class Finish(Value):
-    """There is nothing more to do. `text` says why and what would have to be seen for another end."""
+    """There is nothing more to do (rows.Finished)."""
 
     state: State = "END"
     outcome: Outcome
     text: str
+    would_change_it: str
     verdict: Verdict | None = None
 
 
@@ -70,8 +71,7 @@ Step = RunChecks | Train | Propose | Look | Finish
 def decide(state: MethodState, world: World) -> Step:
     """The next step. Of the world only `changes` and `cost` are asked."""
     if state.finished is not None:
-        ended = state.finished
-        return Finish(outcome=ended.outcome, text=ended.text, verdict=ended.verdict)
+        return Finish.model_validate(state.finished.model_dump(exclude={"kind"}))
     if state.pending is not None:
         return Propose(state="PROBE", proposal=state.pending)
     if state.closing is not None:
@@ -161,7 +161,7 @@ def _probe(state: MethodState, world: World) -> Step:
             assert step is not None
             return step
         if probing.unpaid:
-            return _broke(state, verdict)
+            return _broke(state, verdict, probing.wanted)
     winner = probing.winner(state.rejected)
     cost = winner.candidate.cost if winner else 0.0
     return Propose(state="PROBE", proposal=verdicts.proposal(state, verdict, cost))
@@ -178,9 +178,9 @@ def _trained(
     if cost > state.left:
         text = (
             f"{why}: {len(missing)} trainings take {cost:.3g} GPU-hours, and {state.left:.3g} of {state.budget:.3g} "
-            f"are left; --budget {state.spent + cost:.3g} goes on"
+            "are left"
         )
-        return Finish(outcome="budget", text=text)
+        return Finish(outcome="budget", text=text, would_change_it=_more(state.spent + cost))
     return Train(state=phase, trials=missing, why=why)
 
 
@@ -222,28 +222,50 @@ def _pins(change: Change, state: MethodState) -> str:
 
 
 def _closed(verdict: Verdict) -> Finish:
-    return Finish(outcome=verdict.cause, text=verdict.would_change_it, verdict=verdict)
-
-
-def _broke(state: MethodState, verdict: Verdict) -> Finish:
-    text = (
-        f"{state.left:.3g} of {state.budget:.3g} GPU-hours are left, too few for the next pair of probes: a larger "
-        "--budget goes on"
+    return Finish(
+        outcome=verdict.cause,
+        text="the verdict was accepted, and it changes nothing in the recipe",
+        would_change_it=verdict.would_change_it,
+        verdict=verdict,
     )
-    return Finish(outcome="budget", text=text, verdict=verdict)
+
+
+def _broke(state: MethodState, verdict: Verdict, cost: float) -> Finish:
+    return Finish(
+        outcome="budget",
+        text=f"{state.left:.3g} of {state.budget:.3g} GPU-hours are left, too few for the next pair of probes",
+        would_change_it=_more(state.spent + cost),
+        verdict=verdict,
+    )
+
+
+def _more(budget: float) -> str:
+    return f"the same command with --budget {budget:.3g} or more: it goes on where it is"
 
 
 def _ended(state: MethodState, found: Gaps, *, met: bool) -> Finish:
     """After the look at val."""
     rate, target = state.looks[-1].rate, state.spec.target
+    bound = target.error - 2 * found.standard_error
     text = (
         f"held-out error {found.minival:.2%} (standard error {100 * found.standard_error:.2f} points, "
         f"{found.n} seeds), target {target.error:.2%}; val, looked at {len(state.looks)} time(s): "
         f"{rate.share:.2%} of {rate.of:,}"
     )
     if not met:
-        return Finish(outcome="inconclusive", text=f"{text}. Frozen before the target was met")
+        return Finish(
+            outcome="inconclusive",
+            text=f"{text}. Frozen before the target was met",
+            would_change_it="a study that is not frozen, in another folder",
+        )
     if rate.share - 2 * rate.standard_error > target.error:
-        more = "val misses what the held-out images meet: they are not alike, or were tuned on too long"
-        return Finish(outcome="mismatch", text=f"{text}. {more}")
-    return Finish(outcome="met", text=text)
+        return Finish(
+            outcome="mismatch",
+            text=f"{text}. val misses what the held-out images meet",
+            would_change_it="held-out images that are like those of val, or that were not decided on for so long",
+        )
+    return Finish(
+        outcome="met",
+        text=text,
+        would_change_it=f"other seeds or held-out images with a mean error of more than {bound:.2%}",
+    )

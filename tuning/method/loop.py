@@ -1,10 +1,12 @@
 """The loop: what `decide` wants is done, and written down as it is done. A kill anywhere loses a trial at most."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
-from raytrain.errors import UsageError
-from tuning.ledger import Ledger
+from raytrain.errors import RunError, UsageError
+from tuning.ledger import LEDGER, Ledger
+from tuning.method.cost import SPEED
 from tuning.method.decide import Finish, Look, Propose, RunChecks, Train, baseline_cost, decide
 from tuning.method.rows import (
     Answered,
@@ -33,13 +35,14 @@ class Answerer(Protocol):
         ...
 
 
-def begin(ledger: Ledger[Row], wanted: Started, world: World, *, resume: bool) -> None:
-    """Begin a study, or go on with the one that the ledger holds.
+def begin(ledger: Ledger[Row], wanted: Started, world: World) -> None:
+    """Begin a study, or go on with the one that the ledger holds; with another budget, it is that from now on.
 
-    Raises UsageError for a budget below one baseline, for a study of something else, and for one that was not asked
-    to go on.
+    Raises UsageError for a budget below one baseline, and RunError where the folder holds a study of something else,
+    or other files.
     """
     if not ledger.rows:
+        _check_empty(ledger.file.parent)
         state = replay([wanted])
         least = baseline_cost(state, world)
         if wanted.budget < least:
@@ -51,14 +54,20 @@ def begin(ledger: Ledger[Row], wanted: Started, world: World, *, resume: bool) -
         return
     held = ledger.rows[0]
     assert isinstance(held, Started)
-    _same(held, wanted, str(ledger.file.parent))
-    if not resume:
-        raise UsageError(
-            f"{ledger.file.parent} holds this study already, {len(ledger.rows)} rows: --resume goes on"
+    if differing := differences(held, wanted):
+        raise RunError(
+            f"{ledger.file.parent} holds another study; they differ in\n  " + "\n  ".join(differing) + "\n"
+            "Use another --out, or the same options to continue it"
         )
     state = replay(ledger.rows)
     if wanted.budget != state.budget or _again(state):
         ledger.add(Funded(budget=wanted.budget))
+
+
+def _check_empty(folder: Path) -> None:
+    others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if others := [name for name in others if name not in (LEDGER, SPEED)]:
+        raise RunError(f"{folder} holds other files ({min(others)}, ...); use an empty --out")
 
 
 def _again(state: MethodState) -> bool:
@@ -68,16 +77,26 @@ def _again(state: MethodState) -> bool:
     return state.finished is not None and state.finished.outcome in ("bug", "input") and (red or failed)
 
 
-def _same(held: Started, wanted: Started, folder: str) -> None:
-    """Raises UsageError with what differs but for the budget, which may grow."""
-    here, there = (started.model_dump(exclude={"budget", "kind"}) for started in (wanted, held))
-    differing = "; ".join(
-        f"{field} {there[field]!r} there, {here[field]!r} asked for"
-        for field in here
-        if here[field] != there[field]
-    )
-    if differing:
-        raise UsageError(f"{folder} holds a study of something else ({differing}): choose another --out")
+def differences(held: Started, asked: Started) -> list[str]:
+    """In what two studies differ, a line each, but for the budget: that may grow."""
+    before, after = (_options(started) for started in (held, asked))
+    return [
+        f"{name}: {before.get(name, '(none)')} -> {after.get(name, '(none)')}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _options(started: Started) -> dict[str, str]:
+    return {
+        **started.given,
+        "recipe": started.recipe,
+        "--target": started.target.text,
+        "--floor": f"{started.floor.source}, {started.floor.low:g} to {started.floor.high:g}",
+        "--seeds": str(started.seeds),
+        "--length": f"{started.length:g}",
+        "--least": f"{started.least:g}",
+    }
 
 
 def carry_on(ledger: Ledger[Row], world: World, answer: Answerer, say: Say) -> Finished:
@@ -103,7 +122,7 @@ def carry_on(ledger: Ledger[Row], world: World, answer: Answerer, say: Say) -> F
             case Finish():
                 if state.finished is not None:
                     return state.finished
-                ledger.add(Finished(outcome=step.outcome, text=step.text, verdict=step.verdict))
+                ledger.add(Finished.model_validate(step.model_dump(exclude={"state"})))
 
 
 def _train(ledger: Ledger[Row], world: World, trials: tuple[Trial, ...], say: Say) -> None:

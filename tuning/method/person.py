@@ -8,7 +8,7 @@ from data_shards.shardset import Value
 from raytrain.errors import ResumeLater, UsageError
 from raytrain.recipe import Recipe
 from tuning.ledger import Ledger
-from tuning.method.answers import checked, named_change, parse_pin
+from tuning.method.answers import checked, known, named_change, parse_pin
 from tuning.method.loop import Answerer
 from tuning.method.rows import Accept, Answer, Answered, Force, Freeze, Proposal, Reject, Row
 from tuning.method.state import MethodState, replay
@@ -66,9 +66,9 @@ class Said(Value):
         return one + ([("force", self.force)] if self.force is not None else [])
 
     @property
-    def any(self) -> bool:
-        """Whether anything was said."""
-        return bool(self.words or self.pins)
+    def answers(self) -> bool:
+        """Whether it is said of a proposal."""
+        return self.accept or self.reject is not None or self.force is not None
 
     def check(self) -> None:
         """Raise UsageError for two answers to one proposal."""
@@ -77,11 +77,12 @@ class Said(Value):
 
 
 def tell_answers(ledger: Ledger[Row], world: World, said: Said, recipe: Recipe) -> None:
-    """Write down what was said, pins first. Raises UsageError for what cannot be said now."""
+    """Write down what was said, pins first, and once. Raises UsageError for what cannot be said now."""
     for word, rest in [*(("pin", pin) for pin in said.pins), *said.words]:
         state = replay(ledger.rows)
         answer = checked(read_answer(word, rest, state, world, recipe), state.pending, state)
-        ledger.add(Answered(answer=answer, by="person"))
+        if not known(answer, state):
+            ledger.add(Answered(answer=answer, by="person"))
 
 
 def read_answer(word: str, rest: str, state: MethodState, world: World, recipe: Recipe) -> Answer:

@@ -20,11 +20,17 @@ MORE_DATA = Change(name="twice the data", kind="more_data", data=2.0)
 
 
 class Probing(Value):
-    """What the probes say. `missing`: trials to run before they say more; `unpaid`: names that money does not reach."""
+    """What the probes say.
+
+    missing    trials to run before they say more
+    unpaid     names that the budget does not reach any more
+    wanted     GPU-hours of the next pairs of these
+    """
 
     found: tuple[Found, ...] = ()
     missing: tuple[Trial, ...] = ()
     unpaid: tuple[str, ...] = ()
+    wanted: float = 0.0
     untested: tuple[str, ...] = ()
     curve: Curve | None = None
 
@@ -58,10 +64,11 @@ def candidates(state: MethodState, changes: Sequence[Change], world: World) -> t
 def probe(state: MethodState, wanted: Sequence[Candidate], world: World) -> Probing:
     """All that the trials so far say of the candidates, and which trials are to come next."""
     levels = {one.name: 0 for one in wanted}
-    active, unpaid, failed = list(wanted), [], dict[str, str]()
+    active, unpaid, failed, short = list(wanted), [], dict[str, str](), 0.0
     found: list[Found] = []
     for level in range(1, max(MOST, state.spec.seeds) + 1):
-        missing, paid = _affordable(state, active, level, world)
+        missing, paid, beyond = _affordable(state, active, level, world)
+        short += beyond
         unpaid += [one.name for one in active if one.name not in paid]
         active = [one for one in active if one.name in paid]
         if missing:
@@ -79,6 +86,7 @@ def probe(state: MethodState, wanted: Sequence[Candidate], world: World) -> Prob
     return Probing(
         found=tuple(found),
         unpaid=tuple(unpaid),
+        wanted=short,
         untested=tuple(untested),
         curve=curve_of(state, wanted, levels),
     )
@@ -86,9 +94,11 @@ def probe(state: MethodState, wanted: Sequence[Candidate], world: World) -> Prob
 
 def _affordable(
     state: MethodState, active: Sequence[Candidate], level: int, world: World
-) -> tuple[tuple[Trial, ...], set[str]]:
-    """Trials that are missing for this many pairs, as far as the budget goes, and the candidates it reaches."""
-    left, paid = state.left, set[str]()
+) -> tuple[tuple[Trial, ...], set[str], float]:
+    """Trials that are missing for this many pairs, as far as the budget goes, the candidates it reaches, and
+    GPU-hours of those that it does not.
+    """
+    left, paid, beyond = state.left, set[str](), 0.0
     missing: list[Trial] = []
     for one in active:
         trials = [
@@ -102,7 +112,9 @@ def _affordable(
             left -= cost
             paid.add(one.name)
             missing += trials
-    return tuple(missing), paid
+        else:
+            beyond += cost
+    return tuple(missing), paid, beyond
 
 
 def _failed(state: MethodState, active: Sequence[Candidate], level: int) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter
 
 from data_shards.shardset import Value
+from raytrain.plan import Init
 from tuning.dimension import Settings
 from tuning.ledger import Called
 from tuning.method.floor import UNKNOWN, Floor
@@ -19,7 +20,8 @@ class Started(Value):
     """What the study is of; the first row.
 
     settings    of the first incumbent, over the recipe's own
-    given       what else it stands on (data, init, fleet): a study goes on only with the same
+    given       the plan's identity as JSON texts by their paths: a study goes on only with the same
+    start       the checkpoint that a fine-tune goes on from
     budget      GPU-hours in all
     seeds       trainings of the baseline, and pairs before a change is proposed
     length      of the rounds, as a share of the recipe's epochs; whatever is confirmed is trained to its end
@@ -30,6 +32,7 @@ class Started(Value):
     recipe: str
     settings: Settings = Field(default_factory=dict)
     given: dict[str, str] = Field(default_factory=dict)
+    start: Init | None = None
     target: Target
     floor: Floor = UNKNOWN
     budget: PositiveFloat
@@ -131,11 +134,12 @@ Outcome = Cause | Literal["budget", "mismatch"]
 
 
 class Finished(Value):
-    """How it ended, and what would have to be seen for another end."""
+    """How it ended, why, and what would have to be seen for another end. `verdict` is the last one, if it says why."""
 
     kind: Literal["finished"] = "finished"
     outcome: Outcome
     text: str
+    would_change_it: str
     verdict: Verdict | None = None
 
 

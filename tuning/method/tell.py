@@ -49,6 +49,7 @@ def end_text(end: Finished, state: MethodState) -> str:
     if end.verdict is not None:
         lines += _items("evidence", end.verdict.evidence)
         lines += _items("not tested", end.verdict.untested)
+    lines += _items("would change it", (end.would_change_it,))
     lines += _items("changed", tuple(change_text(change) for change in state.accepted) or ("nothing",))
     lines += [
         f"spent        {state.spent:.3g} of {state.budget:.3g} GPU-hours, {len(state.looks)} look(s) at val"

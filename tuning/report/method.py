@@ -82,14 +82,14 @@ def _end(state: MethodState) -> list[Section]:
         return []
     verdict = ended.verdict
     effects = verdict.effects if verdict else ()
-    said = ended.text
-    if verdict is not None and said == verdict.would_change_it:
-        said = f"another end would take {said}"
     return [
         Section(
             title=f"The end: {MEANING[ended.outcome]}",
             note=ended.outcome,
-            text=(f"{said[:1].upper()}{said[1:].rstrip('.')}.",),
+            text=(
+                f"{ended.text[:1].upper()}{ended.text[1:]}.",
+                f"Another end would take {ended.would_change_it}.",
+            ),
             tables=(effect_table(effects, state.spec.seeds),)
             if effects and ended.outcome == "budget"
             else (),

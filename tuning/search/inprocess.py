@@ -32,7 +32,7 @@ class InProcessExecutor:
             try:
                 result = run_rung(self.training, job, self.train)
             except ResumeLater:
-                raise ResumeLater("the sweep was interrupted; the same command continues it") from None
+                raise ResumeLater("the study was interrupted; the same command continues it") from None
             except Exception as error:  # noqa: BLE001 -- a worker's death is a result
                 result = failed(traceback.format_exception_only(error)[-1].strip())
             done(job, result)

@@ -34,23 +34,28 @@ LENGTH = ("epochs", "train_fraction", "regularization.repeats")
 """The fields that say how many samples a run sees."""
 
 
-class Request(Value):
-    """What the command line asks for, as it was typed."""
+class Asked(Value):
+    """What is trained, on which data and where, as it was typed."""
 
     recipe: str
     data: str
     out: Path
-    space: tuple[str, ...]
-    strategy: Strategy
-    objectives: tuple[Objective, ...]
-    batch: int
-    seed: int
     where: Where
     fleet: str
     workers: int | None
     settings: tuple[str, ...]
     init: str | None
     init_classes: str | None
+
+
+class Request(Asked):
+    """A sweep as it was typed."""
+
+    space: tuple[str, ...]
+    strategy: Strategy
+    objectives: tuple[Objective, ...]
+    batch: int
+    seed: int
 
 
 def sweep(
@@ -67,7 +72,9 @@ def sweep(
     Whatever ends it, its report and Optuna's view of it are made anew. Raises what the engine and the executor raise.
     """
     out = run_folder(request.out)
-    training = training_of(request, out)
+    begun = held_state(out) if request.init else None
+    start = begun.study.base["init"] if begun else None
+    training = training_of(request, Init.model_validate(start) if start else None)
     space = asked_space(request.space, training.plan)
     study = study_of(request, training.plan, space)
     try:
@@ -101,31 +108,29 @@ def asked_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
     return tuple(name for name in known if name in ("error", *names))
 
 
-def training_of(request: Request, out: Path) -> Training:
-    """The plan that trials vary. A fine-tune goes on from the checkpoint that the sweep began with."""
-    if request.where == "here" and (request.workers or 1) > 1:
+def training_of(asked: Asked, start: Init | None) -> Training:
+    """The plan that trials vary. A fine-tune goes on from the checkpoint that its study began with: `start`."""
+    if asked.where == "here" and (asked.workers or 1) > 1:
         raise UsageError(
-            f"--executor here trains with one worker, not {request.workers}; --executor ray takes more"
+            f"--executor here trains with one worker, not {asked.workers}; --executor ray takes more"
         )
-    held = held_state(out) if request.init else None
-    start = held.study.base["init"] if held else None
     plan = make_plan(
-        request.recipe,
-        request.data,
-        fleet=request.fleet,
-        workers=request.workers,
-        settings=list(request.settings),
-        init=request.init,
-        init_classes=request.init_classes,
-        engine="torch" if request.where == "here" else "deepspeed",
+        asked.recipe,
+        asked.data,
+        fleet=asked.fleet,
+        workers=asked.workers,
+        settings=list(asked.settings),
+        init=asked.init,
+        init_classes=asked.init_classes,
+        engine="torch" if asked.where == "here" else "deepspeed",
         zero=1,
-        held=Init.model_validate(start) if start else None,
+        held=start,
     )
     return Training(
         plan=plan,
-        fleet=load_fleet(request.fleet, request.workers),
-        data_url=absolute(request.data),
-        study=str(out),
+        fleet=load_fleet(asked.fleet, asked.workers),
+        data_url=absolute(asked.data),
+        study=str(run_folder(asked.out)),
     )
 
 
