@@ -25,11 +25,15 @@ Row = TypeVar("Row", bound=Value)
 
 
 class Called(Value):
-    """A command that the study was begun or gone on with, and on how many workers each of its trainings is."""
+    """A command that the study was begun or gone on with, and on how many workers each of its trainings is.
+
+    train    the `raytrain train` of the recipe unchanged, on the same data and machines: with --set it is any trial
+    """
 
     kind: Literal["called"] = "called"
     command: str
     workers: int
+    train: str = ""
 
 
 class _Line(BaseModel):

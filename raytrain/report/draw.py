@@ -118,12 +118,21 @@ def _bottom(axes: Axes, frame: Frame) -> None:
         subs = (1, 2, 5) if high / low < MANY_DECADES else (1,)
         axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1000 else f"{x:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: brief(x)))
     else:
         whole = frame.ends is None and not frame.rows
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, steps=[1, 2, 5, 10]))
-        if frame.rows:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: frame.figures.format(x)))
+        form = frame.figures.format if frame.rows else brief
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: form(x)))
+
+
+def brief(number: float) -> str:
+    """A number below an axis: 0.05, 250, 2,500, 250k, 384M."""
+    if abs(number) >= 1e6:
+        return f"{number / 1e6:g}M"
+    if abs(number) >= 1e4:
+        return f"{number / 1e3:g}k"
+    return f"{number:,.0f}" if abs(number) >= 1e3 else f"{number:g}"
 
 
 def _name_ends(axes: Axes, lines: Sequence[Line], height: float) -> None:

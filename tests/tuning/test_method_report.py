@@ -53,7 +53,8 @@ def overruling(proposal: Proposal, state: MethodState, world: World) -> Answered
 def recorded(folder: Path, world: ToyWorld, wanted: Started, answer: Answerer) -> list[Row]:
     ledger: Ledger[Row] = Ledger(folder, ROWS, copy=None, say=lambda _: None)
     begin(ledger, wanted, world)
-    ledger.add(Called(command="raytrain improve toy --target 'error<=0.2' --budget 400", workers=2))
+    typed = "raytrain improve toy --target 'error<=0.2' --budget 400"
+    ledger.add(Called(command=typed, workers=2, train="raytrain train toy --data d --out best"))
     carry_on(ledger, world, answer, lambda _: None)
     return ledger.rows
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shlex
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +23,7 @@ from tuning.report.journal import journal
 from tuning.report.render import page
 from tuning.report.study import read_study
 from tuning.report.sweep import sweep_book
+from tuning.report.words import with_settings
 from tuning.search.engine import run_sweep
 from tuning.search.halving import rungs_of
 from tuning.search.rows import ROWS, Study, replay
@@ -54,12 +56,12 @@ class Surface:
 def space(**dimensions):
     params = tuple(
         Param(
-            name=name, paths=(name,), dimension=dimension,
+            name=name, paths=getattr(dimension, "paths", (name,)), dimension=dimension,
             role="nuisance" if name == "optimizer.lr" and len(dimensions) > 1 else "scientific",
         )
         for name, dimension in dimensions.items()
     )  # fmt: skip
-    own = {"optimizer.lr": 1e-3, "model.drop_path": 0.1, "optimizer.weight_decay": 0.05, "depth": 4}
+    own = {"optimizer.lr": 1e-3, "model.drop_path": 0.1, "optimizer.weight_decay": 0.05, "model.depths": 4}
     return Space(name="made up", params=params, own=own)
 
 
@@ -72,7 +74,11 @@ def swept(folder, of, error, *, trials=24, strategy="sobol", now=None):
     )  # fmt: skip
     run_sweep(
         study, out=folder, trials=trials, executor=nullcontext(Surface(error)), fits=fit, copy=None, say=lambda _: None,
-        call=Called(command="raytrain tune made_up --out there --trials 24", workers=4),
+        call=Called(
+            command="raytrain tune made_up --data d --out there --trials 24",
+            workers=4,
+            train="raytrain train made_up --data d --out there/best --set model.drop_path=0.1 --set epochs=2",
+        ),
     )  # fmt: skip
     rows = Ledger(folder, ROWS, copy=None, say=lambda _: None).rows
     return rows, [BEGAN + timedelta(minutes=number) for number in range(len(rows))]
@@ -160,14 +166,15 @@ def test_points_that_tpe_chose_do_not_count(tmp_path):
 
 
 def test_a_larger_network_at_another_ones_learning_rate_is_no_answer(tmp_path):
-    ladder = Ladder(rungs={"T": {"depth": 2}, "S": {"depth": 4}, "B": {"depth": 6}})
+    ladder = Ladder(rungs={"T": {"model.depths": 2}, "S": {"model.depths": 4}, "B": {"model.depths": 6}})
 
     def error(changes, share):
-        return 0.3 + abs(changes["depth"] - 4) / 20 + changes.get("model.drop_path", 0.1)
+        return 0.3 + abs(changes["model.depths"] - 4) / 20 + changes.get("model.drop_path", 0.1)
 
-    found = judged(tmp_path, space(model=ladder, **{"model.drop_path": DROP}), error, trials=40)["model"]
+    found = judged(tmp_path, space(size=ladder, **{"model.drop_path": DROP}), error, trials=40)["size"]
     assert found.best == "S"
     assert [condition.name for condition in found.refused] == ["tuned again"]
+    assert found.refused[0].found == "the learning rate stayed fixed"
 
 
 def test_where_half_of_the_space_diverges_nothing_counts(tmp_path):
@@ -226,3 +233,11 @@ def test_the_command_sees_that_a_folder_is_a_study(tmp_path):
     assert (tmp_path / "sweep" / "journal.md").read_bytes() == written
     refused = CliRunner().invoke(app, [str(tmp_path / "sweep"), str(tmp_path)])
     assert isinstance(refused.exception, UsageError)
+
+
+def test_the_best_is_a_command_that_sets_each_path_once():
+    command = "raytrain train r --data 'a b' --set x=1 --set 'model.depths=[2]'"
+    again = with_settings(command, {"x": 0.1 + 0.2, "name": "a b"})
+    words = shlex.split(again)
+    assert words == ["raytrain", "train", "r", "--data", "a b", "--set", "model.depths=[2]", *words[-4:]]
+    assert words[-4:] == ["--set", "x=0.30000000000000004", "--set", 'name="a b"']

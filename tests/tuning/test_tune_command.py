@@ -101,6 +101,8 @@ def test_a_sweep_here_from_the_options_to_a_command_to_paste(data, tmp_path, cap
     assert told["trials"][0]["values"]["error"] == 1 - read_top1(out, told["best"])
     assert told["worker_hours"]["saved"] == 0
     assert (out / "optuna.db").exists()
+    assert told["command"] in (out / "journal.md").read_text().splitlines()
+    assert "<svg" in (out / "report.html").read_text()
 
     words = shlex.split(told["command"])
     settings = parse([words[at + 1] for at, word in enumerate(words) if word == "--set"])

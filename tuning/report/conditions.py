@@ -14,7 +14,7 @@ from numpy.random import Generator, Philox
 from data_shards.shardset import Value
 from tuning.dimension import Range, Scalar
 from tuning.report.condition import Condition
-from tuning.report.spots import Spot, best_of, grouped, ladder_like, share_of_way, spots
+from tuning.report.spots import Spot, best_of, grouped, share_of_way, spots
 from tuning.search.rows import SweepState
 from tuning.search.state import told
 from tuning.space import Param
@@ -26,8 +26,14 @@ LOST = 0.5  # share of trials without an error (tuning_playbook: infeasible poin
 UNLIKELY = 0.05  # how often luck alone may look like the effect
 STABLE = 0.9  # of bootstraps
 DRAWS = 1000
-RETUNED = ("optimizer.lr", "optimizer.weight_decay")
-"""What goes with the size of network and batch (tuning_playbook: hyper-parameters that interact)."""
+SIZE = (
+    *("global_batch", "model.embed_dim", "model.depths", "model.depth", "model.width", "model.widths"),
+    *("model.widen", "model.groups", "model.width_per_group", "model.group_width", "model.mlp_ratio"),
+)
+"""What makes network or batch larger, so that the best learning rate moves (tuning_playbook: what interacts)."""
+
+REGULARIZERS = ("optimizer.weight_decay", "model.drop_path")
+"""A larger network wants more (docs/spaces.md), so one of them has to be free."""
 
 
 class ParamVerdict(Value):
@@ -154,20 +160,19 @@ def _samples(state: SweepState, param: Param, found: Sequence[Spot]) -> Conditio
 
 
 def _retuned(state: SweepState, param: Param) -> list[Condition]:
-    """Only asked of what changes the best learning rate."""
-    if not ladder_like(param):
+    """Asked of sizes alone."""
+    if not set(param.paths) & set(SIZE):
         return []
     searched = {path for other in state.study.space.params for path in other.paths}
-    missing = [path for path in RETUNED if path not in searched]
+    missing = [] if "optimizer.lr" in searched else ["the learning rate"]
+    missing += [] if searched & set(REGULARIZERS) else ["all regularization"]
     return [
         Condition(
             name="tuned again",
             holds=not missing,
             figure="no" if missing else "yes",
-            found=f"{' and '.join(missing)} stayed fixed"
-            if missing
-            else f"{' and '.join(RETUNED)} were searched beside it",
-            remedy="search it as nuisance beside: the best moves with the size",
+            found=f"{' and '.join(missing)} stayed fixed" if missing else "both were searched beside it",
+            remedy="search it beside, as nuisance: the best moves with the size",
         )
     ]
 

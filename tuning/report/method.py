@@ -34,7 +34,7 @@ def method_book(rows: Sequence[Row], times: Sequence[datetime]) -> Book:
             tables.overrides(rows, times),
             tables.untested(state, asked),
             tables.cost(rows, asked, state),
-            tables.commands(rows),
+            tables.commands(rows, state),
             tables.trainings(rows),
             Section(title="What happened when", note="UTC", tables=(log(rows, times),)),
         ),

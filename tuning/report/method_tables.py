@@ -9,12 +9,12 @@ from tuning.method.rows import Answered, Force, Funded, Row, Trained
 from tuning.method.state import MethodState
 from tuning.method.values import Effect
 from tuning.report.book import Section, Table
-from tuning.report.condition import cells
+from tuning.report.condition import cells, columns
 from tuning.report.made import ChangeVerdict
 from tuning.report.method_plots import way
 from tuning.report.method_rounds import answer_text
 from tuning.report.stations import Station, Turn
-from tuning.report.words import at, hours
+from tuning.report.words import at, hours, with_settings
 
 
 def standing(found: Sequence[Station], state: MethodState) -> Section:
@@ -78,7 +78,7 @@ def made_table(found: Sequence[ChangeVerdict]) -> Section:
     title, note = "The changes that were made", "one counts where every check holds"
     if not found:
         return Section(title=title, text=("None by now.",))
-    names = list(dict.fromkeys(condition.name for one in found for condition in one.conditions))
+    names = columns(one.conditions for one in found)
     rows = tuple(
         (
             str(one.round),
@@ -207,8 +207,15 @@ def untested(state: MethodState, turns: Sequence[Turn]) -> Section:
     return Section(title="What was not tested", note="and so is not excluded", text=text)
 
 
-def commands(rows: Sequence[Row]) -> Section:
+def commands(rows: Sequence[Row], state: MethodState) -> Section:
     """What was typed, and the recipe that it came to."""
+    calls = [row for row in rows if isinstance(row, Called)]
+    typed = tuple(call.command for call in calls)
+    if not calls or not calls[-1].train or not state.settings:
+        return Section(title="The commands", commands=typed)
+    epochs = f", and --set epochs to {state.length:g} x its own" if state.length != 1 else ""
     return Section(
-        title="The commands", commands=tuple(row.command for row in rows if isinstance(row, Called))
+        title="The commands",
+        text=(f"The last one trains the recipe as it is now{epochs}.",),
+        commands=(*typed, with_settings(calls[-1].train, state.settings)),
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from data_shards.shardset import Value
-from tuning.dimension import Choice, Dimension, Ladder, Range, Scalar
+from tuning.dimension import Choice, Dimension, Range, Scalar
 from tuning.search.rows import SweepState
 from tuning.search.sampler import STARTUP
 from tuning.search.state import told
@@ -67,12 +67,17 @@ def _drawn(state: SweepState, number: int) -> Drawn:
 
 
 def share_of_way(dimension: Dimension, value: Scalar) -> float | None:
-    """How far a value is from the first end (0) to the last (1), by a log range's logarithm; None without order."""
+    """How far a value is from the first end (0) to the last (1), by a log range's logarithm.
+
+    None where nothing lies between ends: a choice has no order, and two rungs are both ends.
+    """
     if isinstance(dimension, Choice):
         return None
     if not isinstance(dimension, Range):
         values = dimension.values
         assert values is not None
+        if len(values) < 3:
+            return None
         return values.index(value) / (len(values) - 1)
     low, high, at = dimension.low, dimension.high, float(value)
     if dimension.log:
@@ -107,8 +112,3 @@ def best_of(found: Sequence[Spot]) -> Spot | None:
         key=lambda spot: (spot.rank, spot.trial),
         default=None,
     )
-
-
-def ladder_like(param: Param) -> bool:
-    """Whether it changes how large the network or the batch is, so that the best learning rate moves with it."""
-    return isinstance(param.dimension, Ladder) or "global_batch" in param.paths

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuning.ledger import Called
 from tuning.report.book import Book, Section, Table
-from tuning.report.condition import cells
+from tuning.report.condition import cells, columns
 from tuning.report.conditions import ParamVerdict, verdicts
 from tuning.report.importance import AHEAD, FEWEST, importance
 from tuning.report.sweep_log import log
@@ -32,10 +32,10 @@ from tuning.search.state import told
 from tuning.search.values import short
 
 CHECKS = (
-    "feasible: trials that came to an error, more than half. boundary: where the best lies between the ends, not "
-    "within 10 % of one. samples: trials spread evenly, 12 for each two parameters. tuned again: learning rate and "
-    "weight decay beside what changes the size. effect: how often luck alone makes such a difference, under 0.05. "
-    "stable: how often the same value or third of the range wins again, 90 %."
+    "feasible: trials that came to an error, more than half. samples: trials spread evenly, 12 for each two "
+    "parameters. effect: how often luck alone makes such a difference, under 0.05. stable: how often the same value or "
+    "third of the range wins again, 90%. boundary: where the best lies between the ends, not within 10% of one. tuned "
+    "again: learning rate and a regularizer beside what changes the size."
 )
 
 
@@ -79,7 +79,8 @@ def _headline(state: SweepState, found: Sequence[ParamVerdict]) -> tuple[str, ..
         difference = own.values["error"] - first.values["error"]
         said += f"; the recipe as it is, {share(own.values['error'], of)}: {points(difference, of)[1:]} points more"
         if of is not None:
-            said += f" (95% margin: ±{100 * margin(first, own, of):.{2 if of >= 10_000 else 1}f})"
+            luck = ", which may be luck" if difference < margin(first, own, of) else ""
+            said += f"{luck} (95% margin: ±{points(margin(first, own, of), of)[1:]})"
     asked = [one for one in found if one.role == "scientific"]
     stands = [head(one.param) for one in asked if not one.refused]
     refused = [head(one.param) for one in asked if one.refused]
@@ -97,7 +98,7 @@ def _verdict_on(names: list[str]) -> str:
 
 def _verdicts(found: Sequence[ParamVerdict]) -> Section:
     """A row per parameter; below it what refuses, with its numbers and what would help."""
-    names = list(dict.fromkeys(condition.name for one in found for condition in one.conditions))
+    names = columns(one.conditions for one in found)
     rows = []
     for one in found:
         value = short(one.best) if one.best is not None else "-"

@@ -8,7 +8,7 @@ from tuning.ledger import Called
 from tuning.report.book import Section, Table
 from tuning.report.sweep_plots import value_of
 from tuning.report.words import hours as in_hours
-from tuning.report.words import share
+from tuning.report.words import share, with_settings
 from tuning.search.rows import SweepState
 from tuning.search.state import told
 from tuning.search.table import HEADS, UNITS, figure, hours, ranked
@@ -145,7 +145,9 @@ def fixed(state: SweepState) -> Section:
 def commands(state: SweepState, calls: Sequence[Called]) -> Section:
     """What was typed, and what the best sets beyond it."""
     best = best_rows(state)
-    settings = state.study.space.settings(best[0].point) if best else {}
-    sets = "; ".join(f"{path} = {value!r}" for path, value in settings.items()) or "nothing"
-    after = (f"Trial {best[0].number} sets, beyond that: {sets}.",) if best else ()
-    return Section(title="The commands", text=after, commands=tuple(call.command for call in calls))
+    typed = tuple(call.command for call in calls)
+    if not best or not calls or not calls[-1].train:
+        return Section(title="The commands", commands=typed)
+    again = with_settings(calls[-1].train, state.study.space.settings(best[0].point))
+    after = (f"The last one trains trial {best[0].number} again.",)
+    return Section(title="The commands", text=after, commands=(*typed, again))

@@ -1,9 +1,12 @@
 """Figures of a study for people."""
 
+import json
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
 from raytrain.report.words import MANY
+from tuning.dimension import Settings
 
 
 def share(error: float, of: int | None) -> str:
@@ -29,3 +32,17 @@ def hours(number: float) -> str:
 def listed(words: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
+def with_settings(command: str, settings: Settings) -> str:
+    """A `raytrain train` with these settings, in the place of its own of the same paths. Values keep all digits."""
+    words = shlex.split(command)
+    kept: list[str] = []
+    while words:
+        word = words.pop(0)
+        if word == "--set" and words[0].partition("=")[0].strip() in settings:
+            words.pop(0)
+        else:
+            kept.append(word)
+    sets = [part for path, value in settings.items() for part in ("--set", f"{path}={json.dumps(value)}")]
+    return shlex.join([*kept, *sets])

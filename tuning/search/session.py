@@ -86,7 +86,11 @@ def sweep(
             fits=fits_for(training),
             copy=copy,
             say=warn,
-            call=Called(command=typed, workers=training.plan.placement.workers),
+            call=Called(
+                command=typed,
+                workers=training.plan.placement.workers,
+                train=best_command(request, {}),
+            ),
         )
     finally:
         if (held := held_state(out)) is not None:
