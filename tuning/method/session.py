@@ -22,7 +22,7 @@ from tuning.method.rows import LEAST, ROWS, Finished, Row, Started
 from tuning.method.state import MethodState, replay
 from tuning.method.target import parse_target
 from tuning.method.world import World
-from tuning.search.session import Asked, Where, executor_for, training_of
+from tuning.search.session import Asked, Where, best_command, executor_for, training_of
 from tuning.search.training import Training
 from tuning.search.values import RungJob, RungResult
 
@@ -85,7 +85,8 @@ def improve(
     with run_lock(folder):
         ledger: Ledger[Row] = Ledger(folder, ROWS, copy=copy, say=warn)
         begin(ledger, wanted, world)
-        ledger.note(Called(command=shlex.join(typed), workers=training.plan.placement.workers))
+        workers, train = training.plan.placement.workers, best_command(request, {})
+        ledger.note(Called(command=shlex.join(typed), workers=workers, train=train))
         try:
             tell_answers(ledger, world, said, recipe)
             end = carry_on(ledger, world, _answerer(recipe, typed, auto=auto), warn)

@@ -159,7 +159,7 @@ def study_of(request: Request, plan: RunPlan, space: Space) -> Study:
     )
 
 
-def best_command(request: Request, changes: Settings) -> str:
+def best_command(request: Asked, changes: Settings) -> str:
     """The command that trains a trial again, in a folder beside the trials."""
     options = {
         "--fleet": request.fleet if request.fleet != "local" else None,
