@@ -3,6 +3,7 @@ follows the reader's light or dark theme, and a run has one colour everywhere.
 """
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from html import escape
@@ -110,7 +111,9 @@ def _style(axes: Axes, frame: Frame) -> None:
 
 def _bottom(axes: Axes, frame: Frame) -> None:
     if frame.names:
-        axes.set_xticks(range(len(frame.names)), frame.names)
+        room = frame.width / (LETTER * (2 + max(map(len, frame.names))))
+        every = math.ceil(len(frame.names) / room)
+        axes.set_xticks(range(0, len(frame.names), every), frame.names[::every])
         axes.set_xlim(-0.5, len(frame.names) - 0.5)
     elif frame.log:
         axes.set_xscale("log")

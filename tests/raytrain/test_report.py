@@ -20,7 +20,9 @@ from raytrain.errors import RunError
 from raytrain.plan import RunPlan, resolve
 from raytrain.recipe import Published
 from raytrain.report import Report, build_report, headline, markdown, write_report
+from raytrain.report.draw import brief, drawn
 from raytrain.report.render import page
+from raytrain.report.shapes import Frame, Line
 from raytrain.report.words import duration, labels, percent
 
 PAPER = Published(row="ResNeXt-50 + CBAM", top1=78.07, source="Woo et al. 2018, Table 5")
@@ -263,3 +265,19 @@ def test_durations(seconds: float, said: str) -> None:
 
 def test_percent_has_the_digits_that_the_images_can_tell() -> None:
     assert (percent(0.612, 800), percent(0.83421, 50_000)) == ("61.2", "83.42")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.05, "0.05"), (300, "300"), (2500, "2,500"), (25_000, "25k"), (384e6, "384M"), (1e-5, "1e-05")],
+)
+def test_numbers_below_an_axis_stay_short(number: float, text: str) -> None:
+    assert brief(number) == text
+
+
+def test_a_chart_says_its_title_as_text_and_leaves_out_names_without_room() -> None:
+    names = tuple(f"configuration {n}" for n in range(40))
+    line = Line(xs=list(range(40)), ys=[1.0] * 40, run=0)
+    svg = drawn(Frame(title='"><b>$a_b$', names=names), [line]).svg
+    assert "<b>" not in svg
+    assert 0 < svg.count("configuration") < 6

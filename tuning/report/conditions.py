@@ -147,16 +147,19 @@ def _samples(state: SweepState, param: Param, found: Sequence[Spot]) -> Conditio
         what = f"{least} of {wanted // len(values)} such trials at the least tried of {len(values)} values"
     chosen = sum(spot.drawn == "chosen" for spot in found)
     told_apart = f"; {chosen} that TPE chose do not count" if chosen else ""
-    alone = values is not None and len(state.study.space.params) == 1
     return Condition(
         name="samples",
         holds=holds,
         figure=figure,
         found=what + told_apart,
-        remedy="a sweep trains each value once: raytrain improve has seeds"
-        if alone
-        else "more --trials, with --strategy sobol",
+        remedy=_more(state, param),
     )
+
+
+def _more(state: SweepState, param: Param) -> str:
+    if param.dimension.values is not None and len(state.study.space.params) == 1:
+        return "raytrain improve, which has seeds: a sweep trains each value once"
+    return "more --trials, with --strategy sobol"
 
 
 def _retuned(state: SweepState, param: Param) -> list[Condition]:
@@ -180,7 +183,7 @@ def _retuned(state: SweepState, param: Param) -> list[Condition]:
 def _effect(state: SweepState, param: Param, found: Sequence[Spot]) -> Condition:
     """A permutation test of the ranks' variance between groups against that within them."""
     groups = grouped(param.dimension, found)
-    name, remedy = "effect", "leave it as it is, or tell by more --trials"
+    name, remedy = "effect", f"leave it as it is, or {_more(state, param)}"
     if len(groups) < 2 or sum(map(len, groups)) == len(groups):
         nothing = "no group has two trials to tell luck by"
         return Condition(name=name, holds=False, figure="unknown", found=nothing, remedy=remedy)
@@ -203,7 +206,7 @@ def _stable(state: SweepState, param: Param, found: Sequence[Spot]) -> Condition
         holds=kept >= STABLE,
         figure=f"{kept:.0%}",
         found=f"the same {what} wins in {kept:.0%} of bootstraps (needs {STABLE:.0%})",
-        remedy="more --trials, with --strategy sobol",
+        remedy=_more(state, param),
     )
 
 

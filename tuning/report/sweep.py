@@ -48,7 +48,7 @@ def sweep_book(rows: Sequence[Any], times: Sequence[datetime], study: Path) -> B
         standing(state),
         _verdicts(found),
         _isolations(state),
-        _importance(state),
+        *([_importance(state)] if len(state.study.space.params) > 1 else []),
         _curves(state, study),
         *([_front(state)] if len(state.study.objectives) > 1 else []),
         trials(state),
