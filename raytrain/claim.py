@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 from data_shards.store import open_store
 from data_shards.store.local import space_for
 from raytrain.errors import RunError
+from raytrain.manifest import started_steps
 from raytrain.plan import differences
-from raytrain.runlog import JOB, PLAN, read_plan
+from raytrain.runlog import JOB, METRICS, PLAN, last_rows, read_plan
 
 if TYPE_CHECKING:
     from raytrain.worker import Job
 
 
 def check_claim(run: Path, job: "Job") -> None:
-    """Raise RunError where the folder holds another run, or other files."""
+    """Raise RunError where the folder holds another run, or other files.
+
+    A plan that failed before its first step (on a damaged --init, say) holds nothing, and gives way.
+    """
     if (run / PLAN).exists():
         changed = differences(read_plan(run), job.plan)
-        if changed:
+        if changed and (last_rows(run / METRICS, 1) or started_steps(open_store(job.run))):
             raise RunError(
                 f"{run} holds another run; the plans differ in\n  " + "\n  ".join(changed) + "\n"
                 "Use another --out, or the same settings to continue it"

@@ -54,7 +54,7 @@ def _torch(raw: bytes, where: str) -> Any:
     try:
         return torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\w+(?:\.\w+)+)", str(error))
+        named = re.search(r"GLOBAL (\w+(?:\.\w+)*) w", str(error))
         if named is None:
             raise RunError(f"{where} is cut short, damaged, or no file that torch.save wrote") from None
         raise RunError(

@@ -86,7 +86,7 @@ def test_help_lists_every_command_with_its_line(raytrain: Callable[..., Said]) -
     assert said.code == 0
     for name, (_, line) in COMMANDS.items():
         assert re.search(rf"\b{name} +{re.escape(line)}", said.out), name
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 12
     assert "75 stopped and can be continued" in said.out
     assert "completion" not in said.out
 
@@ -262,6 +262,11 @@ def claim(run: Path, plan: RunPlan, data: str = "d") -> None:
         driver.claim(job)
 
 
+def trained(run: Path) -> None:
+    """One step, as the log has it."""
+    (run / "metrics.jsonl").write_text('{"step": 1}\n')
+
+
 def test_a_run_folder_belongs_to_one_plan(tmp_path: Path) -> None:
     run = tmp_path / "run"
     claim(run, tiny_plan())
@@ -269,6 +274,7 @@ def test_a_run_folder_belongs_to_one_plan(tmp_path: Path) -> None:
     assert json.loads((run / "job.json").read_text()) == {"data_url": "d"}
     claim(run, tiny_plan(workers=4), "moved")  # the same run, on other machines
     assert RunPlan.model_validate_json((run / "plan.json").read_text()).placement.workers == 4
+    trained(run)
     before = (run / "plan.json").read_bytes()
     with pytest.raises(RunError) as refusal:
         claim(run, tiny_plan(seed=1, epochs=3))
@@ -278,6 +284,15 @@ def test_a_run_folder_belongs_to_one_plan(tmp_path: Path) -> None:
     assert "\n  recipe.epochs: 2.0 -> 3.0\n" in said
     assert said.endswith("Use another --out, or the same settings to continue it")
     assert (run / "plan.json").read_bytes() == before
+
+
+def test_a_plan_that_failed_before_its_first_step_gives_way(tmp_path: Path) -> None:
+    claim(tmp_path, tiny_plan())
+    claim(tmp_path, tiny_plan(seed=1))
+    (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step-00000002" / "model.pt").write_bytes(b"half")
+    with pytest.raises(RunError, match="holds another run"):
+        claim(tmp_path, tiny_plan(seed=2))
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -381,6 +396,7 @@ def test_what_a_killed_first_attempt_left_is_no_other_run(tmp_path: Path) -> Non
 
 def test_train_into_another_run_says_so(raytrain: Callable[..., Said], data: Path, tmp_path: Path) -> None:
     claim(tmp_path / "run", tiny_plan())
+    trained(tmp_path / "run")
     said = raytrain("train", SWIN, "--data", data, "--out", tmp_path / "run")
     assert said.code == 1
     assert said.err.startswith(f"error: {tmp_path}/run holds another run; the plans differ in\n")

@@ -221,6 +221,8 @@ def test_nothing_is_unpickled(zipped: bool, tmp_path: Path) -> None:
         RunError, match=r"w\.pth asks for posix\.mkdir, which is no tensor: it was not loaded"
     ):
         read_tensors(torch_bytes({"model": Trap(mark)}, zipped=zipped), "w.pth")
+    with pytest.raises(RunError, match=r"asks for print, which is no tensor"):
+        read_tensors(torch_bytes({"model": print}, zipped=zipped), "w.pth")
     with pytest.raises(RunError, match=r"asks for argparse\.Namespace, which is no"):
         read_tensors(torch_bytes({"model": {}, "args": argparse.Namespace(lr=1)}, zipped=zipped), "w.pth")
     with pytest.raises(RunError, match="no file that torch"):
