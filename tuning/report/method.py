@@ -10,7 +10,7 @@ from tuning.report import method_tables as tables
 from tuning.report.book import Book, Section
 from tuning.report.made import ChangeVerdict, changes_made
 from tuning.report.method_log import log
-from tuning.report.method_plots import images, learning
+from tuning.report.method_plots import EFFECTS_LEGEND, forest, images, learning
 from tuning.report.method_rounds import effect_table, rounds
 from tuning.report.stations import Station, stations, turns
 from tuning.report.words import listed
@@ -35,7 +35,7 @@ def method_book(rows: Sequence[Row], times: Sequence[datetime]) -> Book:
             tables.untested(state, asked),
             tables.cost(rows, asked, state),
             tables.commands(rows, state),
-            tables.trainings(rows),
+            tables.trainings(rows, times),
             Section(title="What happened when", note="UTC", tables=(log(rows, times),)),
         ),
     )
@@ -81,18 +81,18 @@ def _end(state: MethodState) -> list[Section]:
     if ended is None:
         return []
     verdict = ended.verdict
-    effects = verdict.effects if verdict else ()
+    unsettled = verdict.effects if verdict and ended.outcome == "budget" else ()
     return [
         Section(
             title=f"The end: {MEANING[ended.outcome]}",
             note=ended.outcome,
             text=(
                 f"{ended.text[:1].upper()}{ended.text[1:]}.",
-                f"Another end would take {ended.would_change_it}.",
+                f"What would change it: {ended.would_change_it}.",
             ),
-            tables=(effect_table(effects, state.spec.seeds),)
-            if effects and ended.outcome == "budget"
-            else (),
+            plots=(forest(unsettled, state.spec.least),) if unsettled else (),
+            legend=EFFECTS_LEGEND if unsettled else "",
+            tables=(effect_table(unsettled, state.spec),) if unsettled else (),
         )
     ]
 

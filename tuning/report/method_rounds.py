@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from tuning.method.rows import Accept, Answered, Force, Freeze, Pin, Reject, Row
+from tuning.method.rows import Accept, Answered, Force, Freeze, Pin, Reject, Row, Started
 from tuning.method.tell import MEANING, change_text
-from tuning.method.values import Effect
+from tuning.method.values import Change, Effect
 from tuning.report.book import Section, Table
 from tuning.report.method_plots import EFFECTS_LEGEND, forest
 from tuning.report.stations import Turn, turns
@@ -41,7 +41,7 @@ def _section(turn: Turn, before: Turn | None) -> Section:
         text=tuple(f"{_capital(text)}." for text in verdict.evidence),
         plots=(forest(effects, spec.least),) if effects else (),
         legend=EFFECTS_LEGEND if effects else "",
-        tables=(effect_table(effects, spec.seeds),) if effects else (),
+        tables=(effect_table(effects, spec),) if effects else (),
         after=(
             wanted,
             answer_text(turn.answered),
@@ -66,20 +66,30 @@ def _note(turn: Turn) -> str:
     return f"{verdict.cause} · {said} that it helps · {hours(verdict.gpu_hours)} GPU-hours by then"
 
 
-def effect_table(effects: Sequence[Effect], seeds: int) -> Table:
+def effect_table(effects: Sequence[Effect], spec: Started) -> Table:
     """Every probe: pairs, effect, error and cost."""
     notes = list(dict.fromkeys(f"{one.change.name}: {one.note}" for one in effects if one.note))
     return Table(
-        head=("change", "pairs", "effect, points", "standard error", "counts beyond", "GPU-hours", "so"),
+        head=(
+            "change",
+            "pairs",
+            "effect, points",
+            "standard error",
+            "counts beyond",
+            "GPU-hours",
+            "so",
+            "sets",
+        ),
         rows=tuple(
             (
-                change_text(one.change),
+                one.change.name,
                 str(one.n),
                 f"{100 * one.mean:+.2f}",
                 f"{100 * one.standard_error:.2f}",
                 f"{100 * one.least:.2f}",
                 hours(one.gpu_hours),
-                effect_word(one, seeds),
+                effect_word(one, spec),
+                sets_text(one.change),
             )
             for one in effects
         ),
@@ -87,11 +97,21 @@ def effect_table(effects: Sequence[Effect], seeds: int) -> Table:
     )
 
 
-def effect_word(effect: Effect, seeds: int) -> str:
+def effect_word(effect: Effect, spec: Started) -> str:
     """What an effect says by itself."""
     if effect.counts:
-        return "helps" if effect.n >= seeds else f"may help: {effect.n} of {seeds} pairs"
-    return "hurts" if effect.mean > effect.least else "no effect shown"
+        return "helps" if effect.n >= spec.seeds else f"may help: {effect.n} of {spec.seeds} pairs"
+    if effect.mean > effect.least:
+        return "hurts"
+    return "unclear" if effect.mean - 2 * effect.standard_error < -spec.least else "no help"
+
+
+def sets_text(change: Change) -> str:
+    """What a change sets, in the recipe and beside it."""
+    sets = [f"{path}={value}" for path, value in change.settings.items()]
+    sets += [f"{change.length:g} x the epochs"] if change.length != 1 else []
+    sets += [f"{change.data:g} x the images"] if change.data != 1 else []
+    return ", ".join([*sets, *(["cleaned labels"] if change.clean_labels else [])])
 
 
 def answer_text(answered: Answered | None) -> str:

@@ -133,7 +133,7 @@ def overrides(rows: Sequence[Row], times: Sequence[datetime]) -> Section:
     ]
     title = "Overrides"
     if not said:
-        return Section(title=title, text=("None: what was proposed was done.",))
+        return Section(title=title, text=("None: nobody said other than was proposed.",))
     return Section(title=title, tables=(Table(head=("when", "what"), rows=tuple(said)),))
 
 
@@ -174,17 +174,17 @@ def _probed(turns: Sequence[Turn]) -> list[Effect]:
     return list(found.values())
 
 
-def trainings(rows: Sequence[Row]) -> Section:
+def trainings(rows: Sequence[Row], times: Sequence[datetime]) -> Section:
     """Every training, in the order in which they ended."""
     lines: list[tuple[str, ...]] = []
-    for row in rows:
+    for row, time in zip(rows, times, strict=True):
         if isinstance(row, Trained):
             trial, reading = row.trial, row.reading
             sets = [f"{path}={value}" for path, value in trial.settings.items()]
             sets += [f"{trial.length:g} x the epochs"] if trial.length != 1 else []
             lines.append(
                 (
-                    str(len(lines) + 1),
+                    at(time),
                     trial.change.name if trial.change else "incumbent",
                     ", ".join(sets),
                     str(trial.seed),
@@ -194,17 +194,33 @@ def trainings(rows: Sequence[Row]) -> Section:
                     reading.state + (f": {reading.problem}" if reading.problem else ""),
                 )
             )
-    head = ("", "change", "to the recipe with", "seed", "held-out", "clean training", "GPU-hours", "state")
-    return Section(title="All trainings", tables=(Table(head=head, rows=tuple(lines)),) if lines else ())
+    head = (
+        "when",
+        "change",
+        "to the recipe with",
+        "seed",
+        "held-out",
+        "clean training",
+        "GPU-hours",
+        "state",
+    )
+    return Section(
+        title="All trainings",
+        note="UTC, at their ends",
+        tables=(Table(head=head, rows=tuple(lines)),) if lines else (),
+    )
 
 
 def untested(state: MethodState, turns: Sequence[Turn]) -> Section:
     """What nothing here can exclude."""
+    title, note = "What was not tested", "and so is not excluded"
+    if not turns and state.finished is None:
+        return Section(title=title, note=note, text=("All: no change was judged yet.",))
     last = turns[-1].proposal.verdict.untested if turns else ()
     ended = state.finished.verdict if state.finished else None
     said = [*(ended.untested if ended else last), *(f"{path}: pinned" for path in state.pinned)]
     text = tuple(f"{one}." for one in dict.fromkeys(said)) or ("Nothing that was offered.",)
-    return Section(title="What was not tested", note="and so is not excluded", text=text)
+    return Section(title=title, note=note, text=text)
 
 
 def commands(rows: Sequence[Row], state: MethodState) -> Section:
