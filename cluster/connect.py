@@ -2,14 +2,17 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 
 from cluster.errors import REFUSED, ClusterError, ClusterUsageError
+from cluster.tokens import refuse_open
 
 ANSWER_SECONDS = 10
+BETWEEN_LOOKS = 2.0  # seconds
 
 
 @contextmanager
@@ -52,10 +55,11 @@ def connected(address: str | None, environment: dict[str, str]) -> Iterator[None
 
 
 def _refuse_silence(target: str) -> None:
-    """Ray itself tries a host that does not answer for minutes."""
+    """Ray itself tries a host that does not answer for minutes, and one that asks nobody for a token."""
     host, colon, port = target.rpartition(":")
     if not (colon and port.isdecimal()) or "/" in host:
         return
+    refuse_open(host, target)
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except OSError as error:
@@ -65,8 +69,13 @@ def _refuse_silence(target: str) -> None:
 
 
 def check_room(workers: int, cpus: int, gpu: bool) -> None:
-    """Refuse at once what the cluster can never hold; Ray alone would wait for ever. Raises ClusterError."""
-    fits = room(cpus, gpu)
+    """Refuse at once what the cluster can never hold; Ray alone would wait for ever. Raises ClusterError.
+
+    Where machines are still starting (flavours `vms` and `slurm` set RAYTRAIN_WAIT_FOR_NODES), so many seconds later.
+    """
+    until = time.monotonic() + float(os.environ.get("RAYTRAIN_WAIT_FOR_NODES", "0"))
+    while (fits := room(cpus, gpu)) < workers and time.monotonic() < until:
+        time.sleep(BETWEEN_LOOKS)
     if fits >= workers:
         return
     nodes = _nodes()

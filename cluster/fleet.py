@@ -1,4 +1,4 @@
-"""Fleet: what we have. Nodes, workers, memory, speed and price; a preset by name or a YAML file."""
+"""Fleet: what we have. Nodes, workers, memory, speed and price, and where it is; a preset, a YAML file, or inline."""
 
 from pathlib import Path
 
@@ -12,9 +12,12 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from cluster.errors import ClusterUsageError
+from cluster.places import Image, Kuberay, Place, Root, Slurm, Vms
+from cluster.presets import preset_fields
 
 
 class Fleet(BaseModel):
@@ -23,6 +26,11 @@ class Fleet(BaseModel):
     `memory_gib` is a worker's: the GPU's, or its share of the host's. `sustained_tflops` is what one worker was
     measured to sustain in training; without it a plan assumes a share of `peak_tflops`, the data sheet's for dense
     bf16, and says so; without both, hours and cost are unknown. `node_price_per_hour` is in any currency.
+
+    A node has `host_memory_gib` for all its workers and `local_disk_gib` for the shards' cache. `image` holds
+    raytrain. `storage` is the root that runs are written under: s3://bucket/prefix, or a path, which on several nodes
+    has to be one disk that all of them mount (`storage_shared`). `spot` machines may be taken away at any time.
+    `kuberay`, `vms` and `slurm` say what only that kind of cluster asks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -38,32 +46,44 @@ class Fleet(BaseModel):
     peak_tflops: PositiveFloat | None = None
     node_price_per_hour: NonNegativeFloat | None = None
     placement: str = Field("PACK", pattern="^(PACK|SPREAD)$")
+    host_memory_gib: PositiveFloat | None = None
+    local_disk_gib: PositiveFloat | None = None
+    image: Image | None = None
+    storage: Root | None = None
+    storage_shared: bool = False
+    spot: bool = False
+    kuberay: Kuberay | None = None
+    vms: Vms | None = None
+    slurm: Slurm | None = None
+
+    @model_validator(mode="after")
+    def _storage_is_everywhere(self) -> "Fleet":
+        if self.nodes > 1 and self.storage and self.storage.startswith("/") and not self.storage_shared:
+            raise ValueError(
+                f"storage {self.storage} is a path on one machine, and the fleet has {self.nodes} nodes: use "
+                "s3://bucket/prefix, or say `storage_shared: true` if every node mounts that disk"
+            )
+        return self
 
     @property
     def workers(self) -> int:
         """The number of data-parallel workers."""
         return self.nodes * self.workers_per_node
 
+    @property
+    def inline(self) -> str:
+        """What a plan needs of it in one line, which `load_fleet` reads: a command can carry its fleet along."""
+        where = {"kuberay", "vms", "slurm", "image", "storage", "storage_shared"}
+        return self.model_dump_json(exclude=where, exclude_defaults=True)
+
 
 def presets() -> dict[str, Fleet]:
     """The fleets that need no file."""
-    return {
-        "local": Fleet(name="local"),
-        "local-2": Fleet(name="local-2", workers_per_node=2),
-        "h200x8": Fleet(
-            name="h200x8",
-            workers_per_node=8,
-            gpu=True,
-            cpus_per_worker=12,
-            memory_gib=139,
-            loader_processes=10,
-            peak_tflops=989,  # NVIDIA H200 SXM data sheet: 1,979 with sparsity
-        ),
-    }
+    return {name: Fleet(name=name, **fields) for name, fields in preset_fields().items()}
 
 
 def load_fleet(name_or_file: str, workers: int | None = None) -> Fleet:
-    """A preset, or a YAML file with Fleet's fields; `workers` overrides the count on a one-node fleet.
+    """A preset, a YAML file with Fleet's fields, or these as `{...}`; `workers` overrides the count of one node.
 
     Raises ClusterUsageError for an unknown name, a damaged file or a field that is wrong.
     """
@@ -72,6 +92,8 @@ def load_fleet(name_or_file: str, workers: int | None = None) -> Fleet:
         fleet = known[name_or_file]
     elif name_or_file.endswith((".yaml", ".yml")):
         fleet = _read(Path(name_or_file))
+    elif name_or_file.startswith("{"):
+        fleet = _parse(name_or_file, "the inline fleet")
     else:
         raise ClusterUsageError(
             f"unknown fleet '{name_or_file}': a preset ({', '.join(known)}) or the path of a .yaml file"
@@ -89,17 +111,33 @@ def load_fleet(name_or_file: str, workers: int | None = None) -> Fleet:
 
 def _read(path: Path) -> Fleet:
     try:
-        return Fleet.model_validate(yaml.safe_load(path.read_text()))
+        text = path.read_text()
     except FileNotFoundError:
         raise ClusterUsageError(f"no fleet file at {path}") from None
     except OSError as error:
         raise ClusterUsageError(f"cannot read the fleet file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ClusterUsageError(f"{path} is no YAML: {error}") from None
+    return _parse(text, str(path))
+
+
+def _parse(text: str, source: str) -> Fleet:
+    try:
+        return Fleet.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ClusterUsageError(f"{source} is no YAML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        where = ".".join(str(part) for part in first["loc"])
         needed = first["msg"].replace(" or instance of Fleet", "").removeprefix("Input ")
         if first["type"] == "extra_forbidden":
-            needed = f"no such field; there are {', '.join(Fleet.model_fields)}"
-        raise ClusterUsageError(f"{path}: {where}: {needed}") from None
+            needed = f"no such field; there are {', '.join(_fields(first['loc'][:-1]))}"
+        if first["type"] == "value_error":
+            raise ClusterUsageError(f"{source}: {needed.removeprefix('Value error, ')}") from None
+        raise ClusterUsageError(f"{source}: {where or 'the file'}: {needed}") from None
+
+
+def _fields(place: tuple[int | str, ...]) -> list[str]:
+    """The fields that there are: the fleet's, or those of one of its places."""
+    places: dict[str, type[Place]] = {"kuberay": Kuberay, "vms": Vms, "slurm": Slurm}
+    return list(places[str(place[0])].model_fields if place else Fleet.model_fields)

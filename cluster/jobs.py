@@ -6,23 +6,22 @@ Ray reads the token itself: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, else the fi
 
 import asyncio
 import logging
-import os
-import re
 import shlex
+import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
 from cluster.errors import REFUSED, ClusterError, ClusterUsageError
+from cluster.tokens import refuse_open
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
-NAME = re.compile(r"[a-z0-9._-]{1,64}")
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 BETWEEN_STREAMS = 1.0  # seconds
 
@@ -38,11 +37,35 @@ class Submission(BaseModel):
     address: str
 
     @property
+    def argv(self) -> list[str]:
+        """A command that does the same: `ray job submit`, or Ray's client where that would lose a quotation mark.
+
+        `ray job submit` joins its words as Windows does (ray/dashboard/modules/job/cli.py, `list2cmdline`) and hands
+        them to a shell: a `;` or `$` in a word would be run.
+        """
+        words = shlex.split(self.entrypoint)
+        if subprocess.list2cmdline(words) == self.entrypoint:
+            folder = ["--working-dir", self.working_dir] if self.working_dir else []
+            head = [
+                "ray",
+                "job",
+                "submit",
+                "--no-wait",
+                "--address",
+                self.address,
+                "--submission-id",
+                self.id,
+            ]
+            return [*head, *folder, "--", *words]
+        environment = {"working_dir": self.working_dir} if self.working_dir else {}
+        call = f"submit_job(entrypoint={self.entrypoint!r}, submission_id={self.id!r}, runtime_env={environment!r})"
+        client = f"from ray.job_submission import JobSubmissionClient as C; C({self.address!r}).{call}"
+        return ["python", "-c", client]
+
+    @property
     def command(self) -> str:
-        """The `ray job submit` command that does the same."""
-        folder = ["--working-dir", self.working_dir] if self.working_dir else []
-        head = ["ray", "job", "submit", "--no-wait", "--address", self.address, "--submission-id", self.id]
-        return f"{shlex.join([*head, *folder, '--'])} {self.entrypoint}"
+        """The same, to be typed."""
+        return shlex.join(self.argv)
 
 
 class JobState(BaseModel):
@@ -64,23 +87,6 @@ class JobState(BaseModel):
         return f"{self.id}  {self.status}  {self.message.partition(', last available logs')[0]}"
 
 
-def submission(
-    arguments: Sequence[str], *, name: str | None, working_dir: Path | None, address: str
-) -> Submission:
-    """A submission of `raytrain <arguments>`. Raises ClusterUsageError for a bad name or a folder that is none."""
-    chosen = name or f"raytrain-{os.urandom(4).hex()}"
-    if not NAME.fullmatch(chosen):
-        raise ClusterUsageError(f"--name {chosen}: 1 to 64 of a-z, 0-9, '.', '_' and '-'")
-    if working_dir is not None and not working_dir.is_dir():
-        raise ClusterUsageError(f"--working-dir {working_dir} is no folder")
-    return Submission(
-        id=chosen,
-        entrypoint=shlex.join(["python", "-m", "raytrain", *arguments]),
-        working_dir=str(working_dir.absolute()) if working_dir else None,
-        address=address,
-    )
-
-
 class Jobs:
     """The jobs of one cluster. Every method raises ClusterError where the cluster refuses or is not there."""
 
@@ -92,6 +98,7 @@ class Jobs:
             raise ClusterUsageError(
                 f"--address {address}: the Jobs API has a URL, such as http://127.0.0.1:8265"
             )
+        refuse_open(urlsplit(address).hostname or "", address)
         self.address = address
         with self._told():
             self.client = JobSubmissionClient(address)

@@ -21,7 +21,9 @@ DataUrl = Annotated[
         "--data", metavar="URL", help="A shard set, a folder or s3://bucket/prefix, or a mix of some (.yaml)."
     ),
 ]
-FleetName = Annotated[str, typer.Option("--fleet", help="A fleet preset or a .yaml file.")]
+FleetName = Annotated[
+    str, typer.Option("--fleet", envvar="RAYTRAIN_FLEET", help="A fleet preset or a .yaml file.")
+]
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Data-parallel workers, instead of the fleet's.")
 ]

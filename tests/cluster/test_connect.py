@@ -41,3 +41,22 @@ def test_a_refused_token_says_what_to_set(monkeypatch):
         connected("auto", {}),
     ):
         pass
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7:6379", "no-such-host.invalid:6379"])
+def test_a_cluster_of_another_machine_without_a_token_is_refused(monkeypatch, address):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with (
+        pytest.raises(ClusterUsageError, match="is another machine, and RAY_AUTH_MODE is not `token`"),
+        connected(address, {}),
+    ):
+        pass
+
+
+def test_nodes_that_still_start_are_waited_for(monkeypatch):
+    looks = iter([[], NODES[:1], NODES])
+    monkeypatch.setattr(ray, "nodes", lambda: next(looks))
+    monkeypatch.setattr("cluster.connect.BETWEEN_LOOKS", 0.0)
+    monkeypatch.setenv("RAYTRAIN_WAIT_FOR_NODES", "60")
+    check_room(10, 1, gpu=False)
+    assert list(looks) == []

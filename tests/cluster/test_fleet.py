@@ -1,7 +1,10 @@
 """Fleets: presets and files, and what is said of a wrong one."""
 
+import gzip
+import json
 from pathlib import Path
 
+import moto
 import pytest
 import yaml
 from hypothesis import given
@@ -39,16 +42,46 @@ def refusal(name: str, workers: int | None = None) -> str:
 
 def test_presets_are_known_by_their_names() -> None:
     assert {name: fleet.name for name, fleet in presets().items()} == {name: name for name in presets()}
-    assert {name: fleet.workers for name, fleet in presets().items()} == {
-        "local": 1,
-        "local-2": 2,
-        "h200x8": 8,
+    assert {
+        name: (fleet.workers, fleet.memory_gib, fleet.peak_tflops) for name, fleet in presets().items()
+    } == {
+        "local": (1, 4, None),
+        "local-2": (2, 4, None),
+        "h100x8": (8, 79, 989),
+        "h200x8": (8, 139, 989),
+        "a100-80x8": (8, 79, 312),
+        "a100-40x8": (8, 39, 312),
+        "l4x4": (4, 22, 121),
+        "a10gx4": (4, 22, 70),
     }
-    h200 = load_fleet("h200x8")
-    assert (h200.gpu, h200.memory_gib, h200.nodes) == (True, 139, 1)
-    assert [fleet.sustained_tflops for fleet in presets().values()] == [None] * 3, "nobody measured them"
-    assert [fleet.peak_tflops for fleet in presets().values()] == [None, None, 989]
-    assert [fleet.node_price_per_hour for fleet in presets().values()] == [None] * 3
+    assert {fleet.sustained_tflops for fleet in presets().values()} == {None}, "nobody measured them"
+    assert {fleet.node_price_per_hour for fleet in presets().values()} == {None}, "prices change"
+
+
+@pytest.mark.parametrize(
+    ("name", "instance", "gpu"),
+    [
+        ("h100x8", "p5.48xlarge", "H100"),
+        ("h200x8", "p5en.48xlarge", "H200"),
+        ("a100-80x8", "p4de.24xlarge", "A100"),
+        ("a100-40x8", "p4d.24xlarge", "A100"),
+        ("l4x4", "g6.12xlarge", "L4"),
+        ("a10gx4", "g5.12xlarge", "A10G"),
+    ],
+)
+def test_presets_fit_the_machines_that_they_are_named_after(name: str, instance: str, gpu: str) -> None:
+    """Against what AWS's describe-instance-types says, which moto carries."""
+    resources = Path(moto.__file__).parent / "ec2" / "resources" / "instance_types.json.gz"
+    machine = json.loads(gzip.decompress(resources.read_bytes()))[instance]
+    [card] = machine["GpuInfo"]["Gpus"]
+    fleet = presets()[name]
+    assert (card["Name"], card["Count"]) == (gpu, fleet.workers_per_node)
+    assert 0.96 < fleet.memory_gib / (card["MemoryInfo"]["SizeInMiB"] / 1024) < 1
+    assert fleet.cpus_per_worker * fleet.workers_per_node <= machine["VCpuInfo"]["DefaultVCpus"] * 7 / 8
+    assert fleet.host_memory_gib == machine["MemoryInfo"]["SizeInMiB"] / 1024 * 7 / 8
+    disk = machine["InstanceStorageInfo"]["TotalSizeInGB"] * 10**9
+    assert fleet.local_disk_gib is not None
+    assert disk - 2**30 < fleet.local_disk_gib * 2**30 <= disk
 
 
 def test_a_file_says_everything(file: Path) -> None:
@@ -66,6 +99,26 @@ def test_a_file_says_everything(file: Path) -> None:
     assert load_fleet(str(file)).workers == 32
 
 
+def test_storage_that_all_nodes_reach_is_taken(file: Path) -> None:
+    for storage in (
+        "storage: s3://bucket/runs",
+        "storage: /data\nstorage_shared: true",
+        "nodes: 1\nstorage: /data",
+    ):
+        file.write_text(
+            RENTED.replace("nodes: 4\n", "")
+            + f"{storage}\n"
+            + ("nodes: 4\n" if "nodes" not in storage else "")
+        )
+        assert load_fleet(str(file)).storage in ("s3://bucket/runs", "/data")
+
+
+def test_a_fleet_travels_in_one_line(file: Path) -> None:
+    fleet = load_fleet(str(file))
+    assert load_fleet(fleet.inline) == fleet
+    assert refusal('{"name": "x", "gpus": 8}').startswith("the inline fleet: gpus: no such field")
+
+
 @given(st.integers(1, 1000))
 def test_workers_can_be_said_for_one_node(workers: int) -> None:
     fleet = load_fleet("local", workers)
@@ -81,8 +134,9 @@ def test_workers_of_many_nodes_cannot(file: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
-    assert refusal("h100x8") == (
-        "unknown fleet 'h100x8': a preset (local, local-2, h200x8) or the path of a .yaml file"
+    assert refusal("tpu") == (
+        "unknown fleet 'tpu': a preset (local, local-2, h100x8, h200x8, a100-80x8, a100-40x8, l4x4, a10gx4) or the "
+        "path of a .yaml file"
     )
 
 
@@ -109,6 +163,24 @@ def test_an_unknown_name_lists_the_presets() -> None:
         ("node_price_per_hour: 25", "price: 25", "price: no such field; there are name, nodes,"),
         ("sustained_tflops: 210.5", "peak_tflops: 0", "peak_tflops: should be greater than 0"),
         ("sustained_tflops: 210.5", "peak_tflops: 989 bf16", "peak_tflops: should be a valid number"),
+        ("placement: SPREAD", "image: a b", "image: String should match pattern"),
+        ("placement: SPREAD", "storage: gs://bucket", "storage: String should match pattern"),
+        ("placement: SPREAD", "storage: /data/$(id)", "storage: String should match pattern"),
+        (
+            "placement: SPREAD",
+            "storage: /data/runs",
+            ": storage /data/runs is a path on one machine, and the fleet has 4 nodes: use s3://bucket/prefix, or say "
+            "`storage_shared: true` if every node mounts that disk",
+        ),
+        (
+            "placement: SPREAD",
+            "kuberay: {name_space: x}",
+            "kuberay.name_space: no such field; there are namespace,",
+        ),
+        ("placement: SPREAD", "kuberay: {namespace: a;b}", "kuberay.namespace: String should match pattern"),
+        ("placement: SPREAD", "slurm: {venv: '/v; id'}", "slurm.venv: String should match pattern"),
+        ("placement: SPREAD", "slurm: {}", "slurm.venv: Field required"),
+        ("placement: SPREAD", "vms: {region: r, instance_type: t}", "vms.security_groups: Field required"),
         (RENTED, "", "the file: should be a valid dictionary"),
         (RENTED, "- name: rented", "the file: should be a valid dictionary"),
         ("nodes: 4", "nodes: [4", "is no YAML"),

@@ -9,44 +9,69 @@ from types import SimpleNamespace
 
 import pytest
 from ray_head import answering, free_ports, ray_head, raytrain
+from typer.testing import CliRunner
 
+from cluster.cli import app
 from cluster.errors import ClusterUsageError
-from cluster.jobs import Jobs, Submission, submission
+from cluster.jobs import Jobs, Submission
 from data_shards.pack import PackOptions, pack
 from data_shards.synth import SynthOptions, synth
 
 
-def test_a_submission_quotes_what_the_user_typed():
-    job = submission(
-        ["train", "x", "--set", "name=two words; rm -rf $HOME"],
-        name="a.b_c-1",
-        working_dir=None,
-        address="http://h:1",
+def test_a_submission_is_a_command_that_does_the_same():
+    job = Submission(
+        id="a.b_c-1", entrypoint="python -m raytrain recipes", working_dir="/w", address="http://h:1"
     )
-    assert shlex.split(job.entrypoint)[-1] == "name=two words; rm -rf $HOME"
     assert job.command == (
-        "ray job submit --no-wait --address http://h:1 --submission-id a.b_c-1 -- "
-        "python -m raytrain train x --set 'name=two words; rm -rf $HOME'"
+        "ray job submit --no-wait --address http://h:1 --submission-id a.b_c-1 --working-dir /w -- "
+        "python -m raytrain recipes"
     )
 
 
-def test_a_submission_without_a_name_gets_its_own():
-    first, second = (
-        submission(["recipes"], name=None, working_dir=None, address="http://h") for _ in range(2)
-    )
-    assert first.id != second.id
-    assert first.id.startswith("raytrain-")
+def test_what_ray_would_let_a_shell_run_goes_through_its_client():
+    """`ray job submit` hands `;` on as it is (list2cmdline), and the head's shell would run what follows."""
+    entrypoint = shlex.join(["train", "x", "--set", "name=two;touch $HOME/mark"])
+    assert subprocess.list2cmdline(shlex.split(entrypoint)) == 'train x --set "name=two;touch $HOME/mark"'
+    job = Submission(id="a", entrypoint=entrypoint, working_dir=None, address="http://h:1")
+    python, dash, code = job.argv
+    sent = {}
+
+    class Client:
+        def __init__(self, address):
+            sent["address"] = address
+
+        def submit_job(self, **words):
+            sent.update(words)
+
+    exec(code.partition("; ")[2], {"C": Client})
+    assert (python, dash) == ("python", "-c")
+    assert sent == {
+        "address": "http://h:1",
+        "entrypoint": entrypoint,
+        "submission_id": "a",
+        "runtime_env": {},
+    }
 
 
-@pytest.mark.parametrize("name", ["A", "a b", "a/b", "x" * 65, "a\n"])
-def test_a_bad_name_is_refused(name):
-    with pytest.raises(ClusterUsageError, match="1 to 64"):
-        submission(["recipes"], name=name, working_dir=None, address="http://h")
+def test_a_submission_without_a_name_gets_its_own(monkeypatch):
+    monkeypatch.setattr("cluster.flavours.address.Jobs", lambda _: SimpleNamespace(submit=lambda _: None))
+    asked = [CliRunner().invoke(app, ["submit", "--json", "--", "recipes"]) for _ in range(2)]
+    first, second = (json.loads(done.stdout)["id"] for done in asked)
+    assert first != second
+    assert first.startswith("raytrain-")
 
 
 def test_a_missing_working_dir_is_refused(tmp_path):
-    with pytest.raises(ClusterUsageError, match="is no folder"):
-        submission(["recipes"], name=None, working_dir=tmp_path / "none", address="http://h")
+    done = CliRunner().invoke(app, ["submit", "--working-dir", str(tmp_path / "none"), "--", "recipes"])
+    assert isinstance(done.exception, ClusterUsageError)
+    assert "is no folder" in str(done.exception)
+
+
+@pytest.mark.parametrize("address", ["http://192.0.2.7:8265", "https://no-such-host.invalid"])
+def test_a_cluster_of_another_machine_without_a_token_is_refused(monkeypatch, address):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(ClusterUsageError, match=r"is another machine, and RAY_AUTH_MODE is not `token`"):
+        Jobs(address)
 
 
 class Streams:
@@ -128,7 +153,7 @@ def test_a_running_job_is_stopped(head):
     code = f"from cluster.jobs import *; Jobs({wait.address!r}).submit(Submission(**{wait.model_dump()!r}))"
     subprocess.run([sys.executable, "-c", code], env=head, check=True)
     stopped = raytrain("cluster", "stop", "waits", "--json", env=head)
-    assert json.loads(stopped.stdout) == {"id": "waits", "stopped": True}
+    assert json.loads(stopped.stdout) == {"id": "waits", "done": "waits: asked to stop"}
     followed = raytrain("cluster", "logs", "waits", "--follow", env=head)
     assert (followed.returncode, followed.stderr) == (1, "waits  STOPPED  Job was intentionally stopped.\n")
 

@@ -1,0 +1,81 @@
+"""What a fleet file says for one kind of cluster only: `kuberay:`, `vms:`, `slurm:`.
+
+Every text that ends in a shell line, a path or a manifest has a pattern: nothing in it can be more than a name.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""A Kubernetes name (RFC 1123 label): 1 to 63 of a-z, 0-9 and '-'."""
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+"""A name of Slurm's or AWS's: 1 to 64 of letters, digits, '.', '_', ':' and '-', beginning with neither of these."""
+Folder = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]{1,254}$")]
+"""An absolute path of letters, digits, '.', '_', '-' and '/'."""
+Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$")]
+"""A container image: registry/name:tag, or with @sha256:..."""
+Root = Annotated[
+    str,
+    Field(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?|/[A-Za-z0-9._/-]{1,254})$"),
+]
+"""s3://bucket/prefix, or an absolute path."""
+Cidr = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$")]
+
+
+class Place(BaseModel):
+    """Frozen, and without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kuberay(Place):
+    """Kubernetes with KubeRay's operator.
+
+    `claim` is a ReadWriteMany claim, mounted at the fleet's `storage`. `queue` is a LocalQueue of Kueue's, which then
+    admits the job with all its pods or not at all. `service_account` carries the rights to S3. Pods reach the
+    storage at `storage_cidr`, port `storage_port`, and nothing else outside. `retries` is how often the operator
+    starts the job again on new pods.
+    """
+
+    namespace: Label = "default"
+    claim: Label | None = None
+    queue: Label | None = None
+    service_account: Label = "default"
+    node_selector: dict[str, str] = {}
+    storage_cidr: Cidr = "0.0.0.0/0"
+    storage_port: PositiveInt = 443
+    retries: NonNegativeInt = 3
+
+
+class Vms(Place):
+    """Machines of AWS, started by Ray's cluster launcher.
+
+    `security_groups` are yours, since Ray's own opens port 22 to the world. `instance_profile` carries the rights to
+    S3. Without an `ami` it is Ray's default one for the region. `nfs` is mounted at the fleet's `storage`.
+    """
+
+    region: Word
+    instance_type: Word
+    security_groups: Annotated[tuple[Word, ...], Field(min_length=1)]
+    head_instance_type: Word = "m7i.2xlarge"
+    subnets: tuple[Word, ...] = ()
+    instance_profile: Word | None = None
+    ami: Word | None = None
+    ssh_user: Word = "ubuntu"
+    disk_gib: PositiveInt = 500
+    nfs: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}:/[A-Za-z0-9._/-]{0,254}$")] | None = None
+
+
+class Slurm(Place):
+    """A Slurm cluster. `venv` is the virtual environment with raytrain, at the same path on every node.
+
+    `gpus` is the name of the GPUs' resource (`gpu`, or `gpu:h100` where there are several kinds). A job that is cut off
+    at `hours`, or by a drain, queues again and goes on.
+    """
+
+    venv: Folder
+    partition: Word | None = None
+    account: Word | None = None
+    gpus: Word = "gpu"
+    hours: PositiveInt = 24
