@@ -23,6 +23,7 @@ from conditions import conditions, conditions_line
 
 BENCHMARKS = (
     "startup", "restart", "engine", "step", "loader", "parts", "processes", "order", "traffic", "damage", "faults",
+    "decisions",
 )  # fmt: skip
 ON_REQUEST = ("gpu_decode", "gpu_step")
 """Not measured by `make bench`: they need a CUDA device."""

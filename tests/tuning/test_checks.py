@@ -52,6 +52,14 @@ def test_class_mix_takes_small_random_shards_and_refuses_sorted_ones() -> None:
     assert not checks.class_mix(half + other).green
 
 
+def test_class_mix_takes_random_shards_of_few_classes_again_and_again() -> None:
+    rng = np.random.default_rng(0)
+    packed = (rng.multinomial(500, [0.25] * 4, size=16).tolist() for _ in range(1000))
+    assert all(checks.class_mix(shards).green for shards in packed)
+    lopsided = [[200, 100, 100, 100], *rng.multinomial(500, [0.25] * 4, size=15).tolist()]
+    assert not checks.class_mix(lopsided).green
+
+
 def test_input_must_be_faster_than_the_network() -> None:
     assert checks.input_speed(1200, 1000).green
     assert not checks.input_speed(1050, 1000).green

@@ -268,4 +268,4 @@ def test_what_one_pair_excluded_is_asked_again_once_noise_is_seen() -> None:
     effects = proposed(Scripted(), spec())[1].verdict.effects
     pairs = {effect.change.kind: effect.n for effect in effects}
     assert pairs["lr_up"] >= 3
-    assert pairs["capacity_up"] == pairs["lr_up"]
+    assert pairs["capacity_up"] >= 3

@@ -60,11 +60,15 @@ class Noise(Value):
 
 
 class Found(Value):
-    """A candidate's effect by now. `excluded`: it cannot help by enough. `open`: more pairs might tell."""
+    """A candidate's effect by now. `excluded`: it cannot help by enough. `open`: more pairs might tell.
+
+    `counting` is the part of its standard error that no pair lessens: they share the held-out images.
+    """
 
     candidate: Candidate
     effect: Effect
     freedom: int
+    counting: float
     counts: bool
     excluded: bool
 
@@ -124,7 +128,8 @@ def _found(state: MethodState, one: Candidate, n: int, noise: Noise) -> Found:
         fit = _fit(state, one, n, noise)
         mean, standard_error, freedom = -fit.gain, fit.gain_error, noise.freedom
         note = "predicted from the curve over 1/4, 1/2 and all images, not trained; their price is not in the cost"
-    standard_error = math.hypot(standard_error, _counting(state, mean))
+    counting = _counting(state, mean)
+    standard_error = math.hypot(standard_error, counting)
     effect = Effect(
         change=one.change,
         n=n,
@@ -139,9 +144,19 @@ def _found(state: MethodState, one: Candidate, n: int, noise: Noise) -> Found:
         candidate=one,
         effect=effect,
         freedom=freedom,
-        counts=effect.counts and n >= spec.seeds,
+        counting=counting,
+        counts=effect.counts and n >= spec.seeds and (len(one.arms) == 1 or _lost(state, one, n, noise)),
         excluded=mean - reach > -spec.least,
     )
+
+
+def _lost(state: MethodState, one: Candidate, n: int, noise: Noise) -> bool:
+    """Whether fewer images are worse beyond doubt: each doubling brings less than the last, so the next one cannot
+    bring anything else. What the curve makes of noise alone is a gain too.
+    """
+    differences = _differences(state, max(one.arms, key=lambda arm: arm.data), n)
+    own = noise.with_own(differences)
+    return fmean(differences) > quantile(THREE_SIGMA, own.freedom) * math.sqrt(own.variance / n)
 
 
 def _counting(state: MethodState, difference: float) -> float:

@@ -142,11 +142,13 @@ def _next(found: Sequence[Found], unpaid: Container[str], state: MethodState) ->
 
 
 def _may_settle(one: Found, state: MethodState) -> bool:
-    """Whether it would count or be excluded with `MOST` pairs, if its mean stayed."""
-    effect = one.effect
+    """Whether it might count or be excluded with `MOST` pairs, its true mean being anywhere in its interval."""
+    effect, left = one.effect, 1 - one.effect.n / MOST
     if effect.n < state.spec.seeds:
         return True
-    most = effect.standard_error * math.sqrt(effect.n / MOST)
+    seeds = effect.standard_error**2 - one.counting**2
+    last = math.sqrt(seeds * effect.n / MOST + one.counting**2)
     freedom = one.freedom + MOST - effect.n
-    counts = effect.mean < -max(quantile(THREE_SIGMA, freedom) * most, state.spec.least)
-    return counts or effect.mean - quantile(UNLIKELY, freedom) * most > -state.spec.least
+    reach = left * quantile(UNLIKELY, one.freedom) * effect.standard_error
+    counts = effect.mean - reach < -max(quantile(THREE_SIGMA, freedom) * last, state.spec.least)
+    return counts or effect.mean + reach - quantile(UNLIKELY, freedom) * last > -state.spec.least

@@ -12,7 +12,7 @@ from numpy.random import Generator, Philox
 
 from tuning.search.rows import Gate, RungGate, SweepState
 
-MEASURED = 5  # full trainings before the gate is decided
+MEASURED = 8  # full trainings before the gate is decided
 LEAST_CORRELATION = 0.8
 LEAST_KEPT = 0.9
 BOOTSTRAPS = 1000

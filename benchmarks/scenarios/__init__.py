@@ -1,0 +1,1 @@
+"""Recipes whose fault is known, because it was planted."""
