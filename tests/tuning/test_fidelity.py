@@ -73,17 +73,17 @@ def test_the_winner_is_kept_where_order_holds_and_lost_where_it_turns():
     assert again[0] == again[1]
 
 
-def test_the_gate_waits_for_five_full_trainings():
-    four = [(0.1 * n, 0.1 * n) for n in range(1, 5)]
-    assert measure(state(*four)) is None
-    assert measure(state(*four, ("diverged",), (0.5,))) is None
-    assert "4 of the 5 full trainings" in reason(state(*four))
-    gate = measure(state(*four, ("diverged",), (0.5, 0.6)))
-    assert (gate.trials, gate.rungs[0].open) == ((0, 1, 2, 3, 5), True)
+def test_the_gate_waits_for_eight_full_trainings():
+    seven = [(0.1 * n, 0.1 * n) for n in range(1, 8)]
+    assert measure(state(*seven)) is None
+    assert measure(state(*seven, ("diverged",), (0.8,))) is None
+    assert "7 of the 8 full trainings" in reason(state(*seven))
+    gate = measure(state(*seven, ("diverged",), (0.8, 0.9)))
+    assert (gate.trials, gate.rungs[0].open) == ((0, 1, 2, 3, 4, 5, 6, 8), True)
 
 
 def test_a_rank_correlation_below_the_limit_keeps_it_closed():
-    turned = state((0.1, 0.5), (0.2, 0.4), (0.3, 0.3), (0.4, 0.2), (0.5, 0.1))
+    turned = state(*((0.1 * n, 0.9 - 0.1 * n) for n in range(1, 9)))
     gate = measure(turned)
     assert (gate.rungs[0].correlation, gate.rungs[0].open) == (pytest.approx(-1), False)
     told = reason(turned.model_copy(update={"gate": gate}))
@@ -91,9 +91,9 @@ def test_a_rank_correlation_below_the_limit_keeps_it_closed():
     assert told.endswith("trials ran full length")
 
 
-def test_before_the_gate_the_first_five_go_on_and_the_others_wait():
-    found = state((0.9,), (0.1,), ("diverged",), (0.2,), (0.3,), (0.4,), (0.05,))
-    assert promoted(found) == [(0, 1), (1, 1), (3, 1), (4, 1), (5, 1)]
+def test_before_the_gate_the_first_eight_go_on_and_the_others_wait():
+    found = state((0.9,), (0.1,), ("diverged",), *((0.1 * n,) for n in range(2, 9)), (0.05,))
+    assert promoted(found) == [(n, 1) for n in (0, 1, 3, 4, 5, 6, 7, 8)]
     assert stop_after(found, -1) == 0
 
 
