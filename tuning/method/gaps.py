@@ -21,6 +21,7 @@ BIAS: tuple[Kind, ...] = ("capacity_up", "longer", "lr_up", "lr_down", "regulari
 class Gaps(Value):
     """Mean errors over the incumbent's seeds, and what lies between them.
 
+    chance        the error of guessing
     seed_noise    standard deviation of the held-out error over seeds
     sampling      standard error of the held-out error for the number of images
     bias          train - floor, from the highest to the lowest floor
@@ -28,6 +29,7 @@ class Gaps(Value):
     """
 
     n: int
+    chance: float
     train: float
     minival: float
     seed_noise: float
@@ -60,6 +62,7 @@ def gaps(readings: Mapping[int, Reading], floor: Floor, target: float, looks: Se
     counted = [reading.minival.standard_error for reading in readings.values() if reading.minival]
     return Gaps(
         n=len(minivals),
+        chance=1 - 1 / next(iter(readings.values())).classes,
         train=train,
         minival=minival,
         seed_noise=stdev(minivals) if len(minivals) > 1 else 0.0,

@@ -57,7 +57,7 @@ def _not_learning(found: list[Reading]) -> list[Finding]:
             continue
         chance = 1 - 1 / reading.classes
         minival, margin = reading.minival.share, SURE * reading.minival.standard_error
-        learned = reading.train.share < chance - max(SURE * reading.train.standard_error, 0.1)
+        learned = reading.train.share < chance - SURE * reading.train.standard_error
         if minival > chance + margin:
             texts.append(f"held-out error {minival:.1%} is worse than guessing ({chance:.1%})")
         elif learned and minival > chance - margin:

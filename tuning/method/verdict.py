@@ -13,6 +13,7 @@ from tuning.method.student import cdf
 from tuning.method.values import Change, Check, Verdict
 
 FIX = "mend it and run again: nothing else is worth its price before"
+SURE = 3.0  # standard errors
 WHOLE = {"bug": "the same checks green", "input": "images that come in time", "numerics": "finite steps"}
 
 
@@ -52,6 +53,9 @@ def probed(state: MethodState, probing: Probing, gaps: Gaps, untested: Sequence[
     """Of probes that are through: the best effect per GPU-hour, or why there is none."""
     winner = probing.winner(state.rejected)
     others = tuple(one.effect for one in _by_worth(probing.found) if one is not winner)
+    lowest = gaps.minival + (winner.effect.mean if winner else 0.0)
+    if lowest > gaps.chance - SURE * gaps.standard_error and "bug" not in state.waived:
+        return _guessing(state, probing, gaps, untested)
     if winner is None:
         return _without(state, probing, gaps, untested)
     needed = probing.curve.needed if probing.curve and winner.candidate.cause == "data" else None
@@ -70,6 +74,24 @@ def probed(state: MethodState, probing: Probing, gaps: Gaps, untested: Sequence[
         images_needed=needed,
         untested=(*probing.untested, *untested),
         would_change_it=_other_end(probing.found, winner),
+    )
+
+
+def _guessing(state: MethodState, probing: Probing, gaps: Gaps, untested: Sequence[str]) -> Verdict:
+    """Trained to its end, with every change, and still no better than guessing: that is no question of the model."""
+    return Verdict(
+        cause="bug",
+        change=None,
+        evidence=(
+            *standing(state, gaps),
+            f"guessing is wrong in {gaps.chance:.2%}: neither this training nor any of {len(probing.found)} changes to "
+            "it is better on held-out images beyond doubt. Look at labels against images, in training and held out",
+        ),
+        effects=tuple(one.effect for one in _by_worth(probing.found)),
+        confidence=None,
+        gpu_hours=state.spent,
+        untested=(*probing.untested, *untested),
+        would_change_it="a training that is better than guessing on held-out images",
     )
 
 
