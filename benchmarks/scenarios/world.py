@@ -16,7 +16,7 @@ from tuning.method.values import Cause, Change, Check, Point, Rate, Reading, Tri
 LR_NOTCH, DECAY_NOTCH = 3.0, 10.0
 MINIVAL, SLICE, VAL, HIDDEN = 6000, 2000, 2000, 8000
 SHARDS = 16
-ONE_BATCH, ONE_BATCH_STEPS, ONE_BATCH_LR = 32, 500, 1e-2  # by a rate that can: the recipe's own is for probes
+ONE_BATCH, ONE_BATCH_STEPS, ONE_BATCH_LR = 32, 300, 1e-2  # by a rate that can: the recipe's own is for probes
 SHORT_STEPS, LOOKED_AT = 150, 512
 LEAKED = 0.3
 LOSS_SCALE = 2.0**17

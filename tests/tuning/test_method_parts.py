@@ -16,7 +16,7 @@ from tuning.method.floor import Floor, parse_floor
 from tuning.method.forecast import forecast, forecast_text
 from tuning.method.gaps import gaps, ranked
 from tuning.method.health import Finding, findings
-from tuning.method.rows import Checked, Proposal, Started, Trained
+from tuning.method.rows import Answered, Checked, Proposal, Reject, Started, Trained
 from tuning.method.state import MethodState, after, replay
 from tuning.method.student import cdf, quantile
 from tuning.method.target import parse_target
@@ -269,3 +269,36 @@ def test_what_one_pair_excluded_is_asked_again_once_noise_is_seen() -> None:
     pairs = {effect.change.kind: effect.n for effect in effects}
     assert pairs["lr_up"] >= 3
     assert pairs["capacity_up"] >= 3
+
+
+class Guesses(ToyWorld):
+    """Its labels say nothing: whatever is changed, nine of ten classes are wrong."""
+
+    def error(self, trial: Trial) -> float:
+        return 0.9 + super().error(trial) - 0.14
+
+
+def test_who_only_guesses_however_changed_has_a_bug_and_no_weak_model() -> None:
+    state, proposal = proposed(Guesses(noise=0.02, data=0.0, floor=0.14), spec())
+    assert proposal.verdict.cause == "bug"
+    assert proposal.verdict.change is None
+    assert "guessing is wrong in 90.00%" in proposal.verdict.evidence[-1]
+    answered = Answered(answer=Reject(reason="it is hard"), by="person")
+    waived = after(after(state, proposal), answered)
+    again = decide(waived, Guesses(noise=0.02, data=0.0, floor=0.14))
+    assert isinstance(again, Propose)
+    assert again.proposal.verdict.cause in ("floor", "inconclusive"), "a person said that it is none"
+
+
+def test_what_fewer_images_do_not_show_beyond_doubt_is_no_lack_of_data() -> None:
+    """The curve promises a gain; one of three pairs alone made half the images worse."""
+
+    class Scripted(ToyWorld):
+        def error(self, trial: Trial) -> float:
+            kind = trial.change.kind if trial.change else ""
+            lost = {"half_data": 0.0 if trial.seed % 3 else 0.032, "quarter_data": 0.03}.get(kind, 0.0)
+            return 0.3 + lost + 0.0001 * (trial.seed % 3)
+
+    found = proposed(Scripted(), spec(least=0.001))[1].verdict
+    assert found.cause in ("floor", "inconclusive")
+    assert next(one for one in found.effects if one.change.kind == "more_data").counts

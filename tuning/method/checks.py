@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tuning.method.values import Check, Rate
 
 SURE = 5.0
+LEFT_OVER = 0.05  # of one batch [choice]
 LOSS_TOLERANCE = 0.05  # of ln(classes); AlgoPerf's ImageNet ViT starts at 6.9078 = ln(1000)
 LOSS_LEAST = (
     0.4  # nats: half the variance of the first logits, which few classes do not lessen (ResNet-50: to 0.37)
@@ -30,10 +31,13 @@ def initial_loss(loss: float, classes: int) -> Check:
 
 
 def one_batch(error: Rate) -> Check:
-    """The error on one batch that was trained on again and again: 0, or the network cannot learn at all."""
+    """The error on one batch that was trained on again and again: near 0, or the network cannot learn at all.
+
+    One of 32 may stay wrong: a narrow network with a few dead units is too small, which is no fault of its training.
+    """
     return Check(
         name="one batch",
-        green=error.wrong == 0,
+        green=error.wrong <= LEFT_OVER * error.of,
         found=f"{error.wrong} of {error.of} images of one batch are still wrong after training on nothing else",
         fix="labels that belong to other images, images that are all alike, frozen weights, a learning rate near 0",
     )
