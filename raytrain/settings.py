@@ -20,7 +20,7 @@ def parse(settings: Sequence[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for setting in settings:
         path, equals, value = setting.partition("=")
-        if not equals:
+        if not (equals and path.strip()):
             raise UsageError(f"--set {setting}: write path=value, e.g. --set optimizer.lr=1e-3")
         try:
             changes[path.strip()] = json.loads(value)

@@ -19,6 +19,7 @@ def recipes(as_json: AsJson = False) -> None:
         print(json.dumps([recipe.model_dump(mode="json") for group in found.values() for recipe in group]))
         return
     width = max(len(recipe.name) for group in found.values() for recipe in group)
+    print(f"  {'name':<{width}}  top-1  what it trains (top-1 in %, as published)")
     for group, title in GROUPS.items():
         print(f"{title} (raytrain/recipes/{group}.py)")
         for recipe in found[group]:

@@ -6,7 +6,8 @@ from cluster.fleet import Fleet
 from data_shards.mix import Data
 from raytrain.errors import UsageError
 from raytrain.groups import layer_count
-from raytrain.models.arithmetic import forward_macs, parameters
+from raytrain.models.arithmetic import forward_macs, parameters, stage_sides
+from raytrain.models.spec import SwinSpec
 from raytrain.plan.facts import DataFacts, data_because, data_facts
 from raytrain.plan.fit import fit
 from raytrain.plan.lengths import lengths_of
@@ -40,6 +41,9 @@ def resolve(
     """Derive the whole run. `url` is where the data lies. Raises UsageError where the recipe does not fit."""
     if recipe.optimizer.layer_decay != 1:
         layer_count(recipe.model)  # raises where there is no order of layers
+    if isinstance(recipe.model, SwinSpec):
+        for number, stage in enumerate(recipe.progressive):
+            stage_sides(recipe.model, stage.image_size, f"progressive.{number}.image_size")
     if auto_micro_batch and not fleet.gpu:
         raise UsageError(
             f"--auto-micro-batch tries sizes until a GPU is out of memory, and fleet '{fleet.name}' has CPUs, where "

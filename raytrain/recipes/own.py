@@ -9,17 +9,19 @@ from pydantic import ValidationError
 
 from raytrain.errors import UsageError
 from raytrain.recipe import Recipe
-from raytrain.settings import needed
+from raytrain.settings import needed, tree_of
 
 
 def is_file(name: str) -> bool:
-    """Whether it names a function in a file."""
-    return ".py:" in name
+    """Whether it names a function in a file, or the file alone, which `load` refuses."""
+    return ".py:" in name or name.endswith(".py")
 
 
 def load(name: str) -> Recipe:
     """Run the file and call the function. Raises UsageError with the file and line of what went wrong in it."""
-    path, function = name.rsplit(":", 1)
+    path, _, function = name.rpartition(":") if ".py:" in name else (name, "", "")
+    if not function:
+        raise UsageError(f"recipe {name}: which of its functions? Say {path}:FUNCTION")
     if not Path(path).is_file():
         raise UsageError(f"recipe {name}: there is no file {path}")
     try:
@@ -34,7 +36,10 @@ def load(name: str) -> Recipe:
         raise UsageError(f"recipe {name}: {_where(error, path)}{type(error).__name__}: {error}") from None
     if not isinstance(made, Recipe):
         raise UsageError(f"recipe {name}: {function}() returned {made!r}, which is no Recipe")
-    return made
+    try:
+        return Recipe.model_validate(tree_of(made))  # model_copy(update=...) checks nothing
+    except ValidationError as error:
+        raise UsageError(f"recipe {name}: {function}() returned a Recipe with {_fields(error)}") from None
 
 
 def _call(path: str, function: str) -> Any:

@@ -60,10 +60,10 @@ def headline(reports: Sequence[Report]) -> list[str]:
 def _best_of(group: list[tuple[str, Report, Evaluation]]) -> str:
     """One sentence on the runs that were evaluated on the same images."""
     (label, report, best), *others = sorted(group, key=lambda entry: -entry[2].top1)
-    lengths, images = report.plan.lengths, best.samples
+    lengths, images, epochs = report.plan.lengths, best.samples, report.plan.recipe.epochs
     said = (
         f"{label} reached {percent(best.top1, images)} % top-1 on {images:,} held-out images "
-        f"after {lengths.steps:,} steps ({report.plan.recipe.epochs:g} epochs)"
+        f"after {lengths.steps:,} steps ({epochs:g} epoch{'' if epochs == 1 else 's'})"
     )
     if others:
         name, _, second = others[0]

@@ -62,8 +62,11 @@ def _torch(raw: bytes, where: str) -> Any:
             "state dict alone, with torch.save(model.state_dict(), FILE)"
         ) from None
     except Exception as error:  # noqa: BLE001 -- for bytes that are not its own torch raises what it comes upon
-        reason = str(error).partition(". ")[0] or type(error).__name__
-        raise RunError(f"{where} is cut short, damaged, or no file that torch.save wrote: {reason}") from None
+        said = str(error).partition(". ")[0]
+        reason = (
+            f": {said}" if " " in said else ""
+        )  # of text it says the number of a byte, of nothing at all nothing
+        raise RunError(f"{where} is cut short, damaged, or no file that torch.save wrote{reason}") from None
 
 
 def _inside(loaded: Any, where: str) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from data_shards.class_lists import KNOWN, class_list, digest
-from data_shards.store import open_store
+from data_shards.store import Store, open_store
 from raytrain.errors import RunError, UsageError
 from raytrain.plan import Init
 
@@ -21,7 +21,9 @@ def init_from_file(url: str, classes: str | None, held: Init | None) -> Init:
 
     Raises UsageError without a class list, DataError without the file.
     """
+    store, name = _place(url)
     if classes is None:
+        store.size(name)  # of a file that is not there, that is said first
         lists = "".join(f"\n  {name:<24}{what}" for name, what in KNOWN.items())
         raise UsageError(
             f"--init {url}: a file does not say which class a row of its head is: say it with --init-classes LIST, "
@@ -64,5 +66,10 @@ def planned_bytes(init: Init) -> bytes:
 
 def read_file(url: str) -> bytes:
     """A file's bytes, from a disk or from S3. Raises DataError where it is not there."""
+    store, name = _place(url)
+    return store.read(name)
+
+
+def _place(url: str) -> tuple[Store, str]:
     folder, _, name = url.rpartition("/")
-    return open_store(folder or "/").read(name)
+    return open_store(folder or "/"), name

@@ -124,7 +124,7 @@ def test_a_submitted_run_trains_on_that_cluster(head, tmp_path):
 
     followed = raytrain("cluster", "logs", "two.steps", "--follow", env=head)
     assert followed.returncode == 0, followed.stdout + followed.stderr
-    assert "after 2 steps (1 epochs)" in followed.stdout
+    assert "after 2 steps (1 epoch)" in followed.stdout
     assert followed.stderr == "two.steps  SUCCEEDED  Job finished successfully.\n"
     state = json.loads(raytrain("cluster", "status", "two.steps", "--json", env=head).stdout)
     assert (state["status"], state["exit_code"]) == ("SUCCEEDED", 0)

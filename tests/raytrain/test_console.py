@@ -156,6 +156,7 @@ def test_recipes_are_listed(raytrain: Callable[..., Said]) -> None:
     assert [entry["name"] for entry in listed] == names()
     said = raytrain("recipes")
     assert said.code == 0
+    assert re.match(r"  name +top-1  what it trains", said.out)
     assert [name for name in names() if not re.search(rf"^  {name}\b", said.out, re.M)] == []
 
 

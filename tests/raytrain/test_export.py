@@ -180,6 +180,8 @@ def test_a_file_without_a_class_list_is_refused_with_the_lists_there_are(file: s
         UsageError, match=r"does not say which class a row .*--init-classes LIST(.|\n)*22k-microsoft "
     ):
         init_from_file(file, None, None)
+    with pytest.raises(DataError, match=r"^no file .*/none\.pth$"):
+        init_from_file(f"{file[:-5]}none.pth", None, None)
 
 
 def test_a_class_list_with_a_duplicate_is_refused(file: str, tmp_path: Path) -> None:

@@ -63,6 +63,10 @@ def test_a_function_in_a_file_is_a_recipe(write: Write) -> None:
             "def mine():\n    return View(eval_crop=2)",
             "mine.py:14: View: eval_crop: should be less than or equal to 1",
         ),
+        (
+            "def mine():\n    return longer().model_copy(update={'epochs': -3, 'global_batch': 0})",
+            "mine() returned a Recipe with epochs: should be greater than 0; global_batch: should be greater than 0",
+        ),
         ("def mine():\n    return WIDTH", "mine() returned 3, which is no Recipe"),
         (
             "def mine(size):\n    return longer()",
@@ -89,3 +93,9 @@ def test_a_file_that_is_not_there_is_named(write: Write) -> None:
     write("")
     with pytest.raises(UsageError, match=r"^recipe other.py:mine: there is no file other.py$"):
         recipe("other.py:mine")
+
+
+def test_a_file_without_a_function_is_asked_for_one(write: Write) -> None:
+    write("")
+    with pytest.raises(UsageError, match=r"^recipe mine.py: which of its functions\? Say mine.py:FUNCTION$"):
+        recipe("mine.py")

@@ -132,5 +132,5 @@ def test_a_stage_whose_windows_do_not_tile_is_refused() -> None:
     from raytrain.recipes import recipe
 
     odd = change(recipe("smoke_swin_22k"), {"progressive": [{"until": 1, "image_size": 20}]})
-    with pytest.raises(UsageError, match="20"):
+    with pytest.raises(UsageError, match=r"size 20 .* nearest: progressive\.0\.image_size=32"):
         resolve(odd, presets()["local"], paper_shardset())

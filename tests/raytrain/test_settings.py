@@ -45,6 +45,8 @@ def test_without_an_equals_sign_an_example_is_given() -> None:
         UsageError, match=r"--set optimizer\.lr: write path=value, e\.g\. --set optimizer\.lr=1e-3"
     ):
         parse(["epochs=3", "optimizer.lr"])
+    with pytest.raises(UsageError, match=r"--set =3: write path=value"):
+        parse(["=3"])
 
 
 def test_only_what_was_asked_for_changes() -> None:

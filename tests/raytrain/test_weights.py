@@ -259,6 +259,12 @@ def test_a_torch_file_without_a_state_dict(content: Any, complaint: str) -> None
         read_tensors(torch_bytes(content), "w.pth")
 
 
+@pytest.mark.parametrize("raw", [b"hello\n", b""])
+def test_bytes_of_which_torch_has_nothing_to_say(raw: bytes) -> None:
+    with pytest.raises(RunError, match=r"^w\.pth is cut short, damaged, or no file that torch\.save wrote$"):
+        read_tensors(raw, "w.pth")
+
+
 def test_likeness_tells_the_network_and_its_window() -> None:
     with torch.device("meta"):
         wide = state_of(named_specs()["swin_t"].model_copy(update={"window": 12}), 384)

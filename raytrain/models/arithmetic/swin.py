@@ -7,8 +7,8 @@ from raytrain.models.arithmetic.layers import FP32, Layer, both, linear
 from raytrain.models.spec import SwinSpec
 
 
-def stage_sides(spec: SwinSpec, image_size: int) -> tuple[int, ...]:
-    """Tokens along one side of each stage.
+def stage_sides(spec: SwinSpec, image_size: int, field: str = "--set view.image_size") -> tuple[int, ...]:
+    """Tokens along one side of each stage. `field` is where the user finds the size.
 
     Raises UsageError where the windows do not tile every stage: there torchvision pads before it rolls, timm
     rolls before it pads, and Microsoft's code shrinks the window or fails, so it would be three networks.
@@ -21,7 +21,7 @@ def stage_sides(spec: SwinSpec, image_size: int) -> tuple[int, ...]:
         raise UsageError(
             f"image size {image_size} is not tiled by window {spec.window} in every stage: it must be a multiple of "
             f"patch {spec.patch} x {spec.stride // spec.patch} x window {spec.window} = {unit}. "
-            f"The nearest: --set view.image_size={sizes}{windows}"
+            f"The nearest: {field}={sizes}{windows}"
         )
     return tuple(image_size // spec.patch // 2**stage for stage in range(len(spec.depths)))
 
