@@ -9,6 +9,8 @@ Every message names the value, the limit and the knob. All are picklable: they t
 to the terminal as they are.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -32,3 +34,9 @@ class ResumeLater(RunError):  # noqa: N818 -- not a failure: the same command co
     """The run stopped on request, with a checkpoint; the same command continues it."""
 
     exit_code: ClassVar[int] = 75
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """For a message about a name that is not known: "; the nearest: " and up to three, or "" where none is like it."""
+    near = difflib.get_close_matches(wrong, list(known), n=3, cutoff=0.3)
+    return f"; the nearest: {', '.join(near)}" if near else ""

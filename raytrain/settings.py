@@ -1,6 +1,5 @@
 """Changing a recipe: `--set path=value` on the command line and `change` in recipes, checked the same way."""
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from raytrain.errors import UsageError
+from raytrain.errors import UsageError, nearest
 from raytrain.recipe import Recipe
 
 FAMILIES = ("swin", "resnet", "regnet", "vit", "bit")
@@ -35,8 +34,11 @@ def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     known = sorted(paths(tree))
     for path, value in changes.items():
         if path not in known:
-            near = difflib.get_close_matches(path, known, n=3, cutoff=0.3) or known
-            raise UsageError(f"recipe '{recipe.name}' has no field '{path}'; the nearest: {', '.join(near)}")
+            ends = [field for field in known if field.endswith(f".{path}")]  # "lr" is like no path, and ends one
+            near = f"; the nearest: {', '.join(ends)}" if ends else nearest(path, known)
+            raise UsageError(
+                f"recipe '{recipe.name}' has no field '{path}'{near}. All: raytrain recipes --json"
+            )
         *parents, leaf = path.split(".")
         node = tree
         for parent in parents:

@@ -4,9 +4,7 @@
 released weights. `_gap` is without class token, as the Swin paper counts ViT and DeiT. `smoke` networks are ours.
 """
 
-import difflib
-
-from raytrain.errors import UsageError
+from raytrain.errors import UsageError, nearest
 from raytrain.models.spec import BitSpec, RegNetSpec, ResNetSpec, Spec, SwinSpec, VitSpec
 
 DEEP = (3, 4, 23, 3)
@@ -21,9 +19,7 @@ def named(name: str) -> Spec:
     """The network of that name. Raises UsageError, suggesting the nearest, for an unknown one."""
     specs = named_specs()
     if name not in specs:
-        near = difflib.get_close_matches(name, specs, n=3, cutoff=0.3)
-        nearest = f"the nearest: {', '.join(near)}. " if near else ""
-        raise UsageError(f"unknown model '{name}'; {nearest}All: raytrain models")
+        raise UsageError(f"unknown model '{name}'{nearest(name, specs)}. All: raytrain models")
     return specs[name]
 
 

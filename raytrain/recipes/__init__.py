@@ -4,11 +4,10 @@ Each module is a group and has `recipes()`, its functions by name. Every functio
 come from, the commands (theirs and ours), the expected result, and what differs; docs/recipes.md shows them all.
 """
 
-import difflib
 from collections.abc import Callable
 from importlib import import_module
 
-from raytrain.errors import UsageError
+from raytrain.errors import UsageError, nearest
 from raytrain.recipe import Recipe
 from raytrain.recipes import own
 
@@ -49,9 +48,8 @@ def recipe(name: str) -> Recipe:
         found = builders(group)
         if name in found:
             return found[name]()
-    near = difflib.get_close_matches(name, names(), n=3, cutoff=0.3) or names()
     raise UsageError(
-        f"unknown recipe '{name}'; the nearest: {', '.join(near)}. All: raytrain recipes; your own: FILE.py:FUNCTION"
+        f"unknown recipe '{name}'{nearest(name, names())}. All: raytrain recipes; your own: FILE.py:FUNCTION"
     )
 
 

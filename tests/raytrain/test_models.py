@@ -4,7 +4,6 @@ import pytest
 import torch
 import torchvision
 from pydantic import ValidationError
-from torchvision.ops import StochasticDepth
 
 from raytrain.errors import UsageError
 from raytrain.models.build import build
@@ -83,15 +82,6 @@ def test_every_parameter_but_cbams_convolution_learns_from_the_first_step(name):
     still = {key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     assert {key for key in still if not key.endswith("cbam.conv.weight")} == set()
     assert len(still) == (3 if name.endswith("cbam") else 0)
-
-
-@pytest.mark.parametrize("name", ["swin_tiny_smoke", "resnext_tiny_smoke"])
-def test_drop_path_grows_linearly_to_its_last_block(name):
-    model = smoke(name, drop_path=0.3)
-    rates = [m.p for m in model.modules() if isinstance(m, StochasticDepth)]
-    blocks = sum(SMOKE[name].depths)
-    assert rates == pytest.approx([0.3 * i / (blocks - 1) for i in range(blocks)])
-    assert all(m.mode == "row" for m in model.modules() if isinstance(m, StochasticDepth))
 
 
 def test_the_stride_sits_where_the_spec_says():

@@ -274,13 +274,17 @@ def test_cbam_on_22k_has_swins_lengths_and_torchvisions_rates(depth: int) -> Non
         ("swin_b", "swin_b_1k_224"),
         ("swinb_22k", "swin_b_22k_224"),
         ("resnext50", "resnext50_1k_2018"),
-        ("SMOKE_SWIN_22K", None),
     ],
 )
-def test_an_unknown_recipe_names_the_nearest(wrong: str, nearest: str | None) -> None:
+def test_an_unknown_recipe_names_the_nearest(wrong: str, nearest: str) -> None:
     with pytest.raises(UsageError) as refused:
         recipe(wrong)
     said = str(refused.value)
     assert said.startswith(f"unknown recipe '{wrong}'; the nearest: ")
     assert said.endswith("All: raytrain recipes; your own: FILE.py:FUNCTION")
-    assert nearest is None or nearest in said
+    assert nearest in said
+
+
+def test_a_name_like_no_other_is_not_answered_with_all_of_them() -> None:
+    with pytest.raises(UsageError, match=r"^unknown recipe 'zzz'\. All: raytrain recipes; your own: FILE.py:F"):
+        recipe("zzz")
