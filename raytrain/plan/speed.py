@@ -62,10 +62,7 @@ def sustained(spec: ModelSpec, macs: int, fleet: Fleet) -> Sustained:
         "and more"
     )
     if spec.family == "swin":
-        because += (
-            f": {OTHER_GPU.model} on V100s made {OTHER_GPU.mfu:.0%} ({OTHER_GPU.source}), and an H200 has 2.7 times "
-            "an RTX 3090's arithmetic per byte of memory traffic"
-        )
+        because += f": {OTHER_GPU.model} on V100s made {OTHER_GPU.mfu:.0%} ({OTHER_GPU.source})"
     return Sustained(like.mfu * peak, like.mfu, because)
 
 
