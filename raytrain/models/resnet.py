@@ -2,7 +2,7 @@
 
 A plain torchvision ResNet or ResNeXt checkpoint loads with only `.se.` or `.cbam.` keys missing. What
 torchvision's own class cannot do: attention, drop path, a widened body under a plain stem, the stride on the
-first 1x1, a stem for small pictures.
+first 1x1, a narrower stem, fewer stages than four.
 """
 
 from collections import OrderedDict

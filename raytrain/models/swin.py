@@ -1,4 +1,7 @@
-"""Swin, as torchvision's SwinTransformer: bit-equal to Microsoft's code and to timm's wherever windows tile."""
+"""Swin, as torchvision's SwinTransformer: bit-equal to timm's where windows tile (tests/raytrain/test_timm_weights.py).
+
+To Microsoft's code too, which was run once beside it (docs/LOG.md).
+"""
 
 from torch import nn
 from torchvision.models.swin_transformer import SwinTransformer
