@@ -4,6 +4,7 @@ An EngineState is the same whatever the engine, the ZeRO stage and the number of
 parameter name. So a checkpoint of one engine continues in the other, on any number of workers.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ class TorchEngine:
         """See Engine."""
         limit = self.clip_norm if self.clip_norm is not None else float("inf")
         norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), limit))
-        applied = torch.isfinite(torch.tensor(norm)).item() is True
+        applied = math.isfinite(norm)
         if applied:
             set_lr(self.optimizer, lr)
             self.optimizer.step()

@@ -89,10 +89,10 @@ def layer_of(name: str, spec: ModelSpec) -> int:
     microsoft/Swin-Transformer optimizer.py get_swin_layer, and facebookresearch/mae util/lr_decay.py for ViT: there
     class token and positions belong to the embedding. Both for torchvision's names.
     """
-    first, *rest = name.split(".")
     if isinstance(spec, VitSpec):
         return _vit_layer(name, spec)
     assert isinstance(spec, SwinSpec)
+    first, *rest = name.split(".")
     if first != "features":
         return layer_count(spec) - 1
     part = int(rest[0])  # 0 the embedding; then stages at odd places, mergings between them

@@ -65,7 +65,11 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Derive a run: steps, learning rate, memory by part, hours, cost, bytes from S3, and what does not fit."""
+    from raytrain.errors import UsageError
     from raytrain.tell import plan_text
+
+    if lr_table and compare is not None:
+        raise UsageError("--lr-table and --compare are two pages: ask for one at a time")
 
     def planned(name: str, changed: list[str] | None) -> "RunPlan":
         return make_plan(

@@ -57,7 +57,7 @@ def _with_recomputing(
     recipe: Recipe, placement: Placement, count: int, teacher: Teacher | None, size: int, room: float
 ) -> str:
     """Whether that size fits where activations are recomputed, if they are not already."""
-    if recipe.execution != recipe.execution.model_copy(update={"checkpointing": False, "compile": False}):
+    if recipe.execution.checkpointing or recipe.execution.compile:
         return ""
     lean = recipe.model_copy(
         update={"execution": recipe.execution.model_copy(update={"checkpointing": True})}

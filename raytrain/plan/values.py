@@ -28,7 +28,6 @@ class Init(Value):
     """
 
     source: str
-
     checkpoint: str
     digest: str
     class_list: str = Field("", exclude_if=lambda name: not name)

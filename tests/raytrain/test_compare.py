@@ -88,6 +88,10 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: py
             ["swin_b_1k_224", "--compare", "timm"],
             "--compare timm: it is paper, which shows the repository too",
         ),
+        (
+            ["swin_b_1k_224", "--compare", "paper", "--lr-table"],
+            "--lr-table and --compare are two pages: ask for one at a time",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_said(
