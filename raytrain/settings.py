@@ -34,7 +34,7 @@ def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     known = sorted(paths(tree))
     for path, value in changes.items():
         if path not in known:
-            ends = [field for field in known if field.endswith(f".{path}")]  # "lr" is like no path, and ends one
+            ends = [field for field in known if field.endswith(f".{path}")]  # "lr" is like none, and ends one
             near = f"; the nearest: {', '.join(ends)}" if ends else nearest(path, known)
             raise UsageError(
                 f"recipe '{recipe.name}' has no field '{path}'{near}. All: raytrain recipes --json"

@@ -286,5 +286,5 @@ def test_an_unknown_recipe_names_the_nearest(wrong: str, nearest: str) -> None:
 
 
 def test_a_name_like_no_other_is_not_answered_with_all_of_them() -> None:
-    with pytest.raises(UsageError, match=r"^unknown recipe 'zzz'\. All: raytrain recipes; your own: FILE.py:F"):
+    with pytest.raises(UsageError, match=r"^unknown recipe 'zzz'\. All: raytrain recipes; your own: "):
         recipe("zzz")
