@@ -36,6 +36,8 @@ def test_held_out_labels_are_judged_only_by_who_has_learned() -> None:
     assert checks.held_out_labels(
         rate(0.635, 512), rate(0.664, 512), 0.75
     ).green  # a little learned, of both alike
+    few = Rate(wrong=140, of=160)
+    assert checks.held_out_labels(rate(0.85), few, 15 / 16).green  # too little learned for so few images
 
 
 def test_one_shared_image_is_a_leak() -> None:

@@ -13,7 +13,7 @@ from raytrain.plan import RunPlan
 from tuning.method import checks, lessons
 from tuning.method.values import Check
 
-ONE_BATCH, ONE_BATCH_STEPS = 32, 150
+ONE_BATCH, ONE_BATCH_STEPS = 32, 600  # smoke networks need 4 to 27, one of 6,000 parameters 257
 STEPS, SECONDS = 150, 120.0  # of the short training
 LOOKED_AT = 512  # images of each kind
 MOST_SHARDS = 200  # looked into for their classes
