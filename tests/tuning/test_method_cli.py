@@ -84,7 +84,9 @@ def test_auto_ends_with_the_target_and_one_look(improve: Improve, world: ToyWorl
     assert said.code == 0, said.err
     assert "the target is met (met)" in said.out
     assert "wider (model.width=2)" in said.out
-    assert "1 look(s) at val" in said.out
+    assert "one look at val" in said.out
+    assert "proposed         wider (model.width=2)" in said.out
+    assert "--auto           accepted" in said.out
     assert rows(tmp_path)[-1]["outcome"] == "met"
 
 
@@ -94,7 +96,7 @@ def test_without_a_terminal_a_proposal_waits_and_is_answered_by_the_command_it_n
     said = improve()
     assert said.code == 75
     assert "round 1: the network is too small (capacity)" in said.out
-    assert "proposed     wider (model.width=2)" in said.out
+    assert "proposed         wider (model.width=2)" in said.out
     command = said.err.split("answer: ")[1].split(" with --accept")[0]
     assert command == shlex.join(sys.argv)
     trained = len(world.trained)
@@ -216,6 +218,14 @@ def test_the_same_command_goes_on_and_another_is_refused_with_the_difference(
         "holds another study; they differ in\n  --target: error<=0.16 -> error<=0.1\n  lr: 0.002 -> 0.1\n"
         in said.err
     )
+
+
+def test_data_without_a_minival_is_refused_with_the_way_to_one(improve: Improve, tmp_path: Path) -> None:
+    said = improve()
+    assert said.code == 2
+    assert "has no split minival (it has train, val)" in said.err
+    assert "`raytrain data pack SRC --out URL --minival N`" in said.err
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_sweeps_folder_and_a_folder_of_other_files_are_refused(

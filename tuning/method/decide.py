@@ -150,8 +150,7 @@ def _probe(state: MethodState, world: World) -> Step:
     order = ranked(allowed, found, findings(state.readings()))
     probing = probe(state, candidates(state, order, world), world)
     if probing.missing:
-        pairs = len({trial.seed for trial in probing.missing})
-        return Train(state="PROBE", trials=probing.missing, why=f"probes, up to {pairs} pairs more of each")
+        return Train(state="PROBE", trials=probing.missing, why="one pair more of each change that is open")
     verdict = verdicts.probed(state, probing, found, _untested(state, world, offered))
     if verdict.cause in ("floor", "inconclusive"):
         if not state.full:
@@ -240,7 +239,9 @@ def _broke(state: MethodState, verdict: Verdict, cost: float) -> Finish:
 
 
 def _more(budget: float) -> str:
-    return f"the same command with --budget {budget:.3g} or more: it goes on where it is"
+    return (
+        f"the same command with --budget {math.ceil(100 * budget) / 100:g} or more, which goes on where it is"
+    )
 
 
 def _ended(state: MethodState, found: Gaps, *, met: bool) -> Finish:

@@ -8,7 +8,7 @@ from data_shards.shardset import Value
 from raytrain.errors import ResumeLater, UsageError
 from raytrain.recipe import Recipe
 from tuning.ledger import Ledger
-from tuning.method.answers import checked, known, named_change, parse_pin
+from tuning.method.answers import accepting, checked, known, named_change, parse_pin
 from tuning.method.loop import Answerer
 from tuning.method.rows import Accept, Answer, Answered, Force, Freeze, Proposal, Reject, Row
 from tuning.method.state import MethodState, replay
@@ -45,6 +45,19 @@ def waiting(command: str, say: Callable[[str], None]) -> Answerer:
             f"a proposal waits for an answer: {command} with --accept, --reject REASON, --force NAME, "
             "--pin PATH[=VALUE] or --freeze; --auto accepts all"
         )
+
+    return answer
+
+
+def automatic(say: Callable[[str], None]) -> Answerer:
+    """`--auto`: each proposal is shown, and what became of it."""
+
+    def answer(proposal: Proposal, state: MethodState, world: World) -> Answered:
+        answered = accepting(proposal, state, world)
+        said = answered.answer
+        say(proposal_text(proposal, state))
+        say(f"--auto           {f'{said.change.name} instead' if isinstance(said, Force) else 'accepted'}\n")
+        return answered
 
     return answer
 

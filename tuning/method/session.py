@@ -12,11 +12,10 @@ from raytrain.plan import Init, flatten
 from raytrain.recipe import Recipe
 from raytrain.session import run_folder, warn
 from tuning.ledger import LEDGER, Called, Ledger, read_ledger
-from tuning.method.answers import accepting
 from tuning.method.floor import UNKNOWN, parse_floor
 from tuning.method.forecast import forecast, forecast_text
 from tuning.method.loop import Answerer, begin, carry_on
-from tuning.method.person import Said, tell_answers, terminal, waiting
+from tuning.method.person import Said, automatic, tell_answers, terminal, waiting
 from tuning.method.recipe_world import RecipeWorld
 from tuning.method.rows import LEAST, ROWS, Finished, Row, Started
 from tuning.method.state import MethodState, replay
@@ -142,7 +141,7 @@ def _report(folder: Path) -> None:
 def _answerer(recipe: Recipe, typed: Sequence[str], *, auto: bool) -> Answerer:
     """Who answers: `--auto`, the person at this terminal, or nobody now."""
     if auto:
-        return accepting
+        return automatic(print)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return terminal(print, recipe)
     return waiting(shlex.join(without_answers(typed)), print)

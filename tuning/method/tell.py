@@ -31,11 +31,11 @@ def proposal_text(proposal: Proposal, state: MethodState) -> str:
     verdict = proposal.verdict
     lines = [f"== round {proposal.round}: {MEANING[verdict.cause]} ({verdict.cause}) =="]
     lines += _items("evidence", verdict.evidence)
-    lines += [f"confidence   {_confidence(verdict.confidence)}"]
-    lines += [f"spent        {state.spent:.3g} of {state.budget:.3g} GPU-hours"]
-    lines += [f"proposed     {_proposed(verdict)}"]
+    lines += _items("confidence", (_confidence(verdict.confidence),))
+    lines += _items("spent", (f"{state.spent:.3g} of {state.budget:.3g} GPU-hours",))
+    lines += _items("proposed", (_proposed(verdict),))
     if verdict.change is not None:
-        lines += [f"cost         {proposal.cost:.3g} GPU-hours a training"]
+        lines += _items("cost", (f"{proposal.cost:.3g} GPU-hours a training",))
     lines += _items("otherwise", tuple(_alternative(effect) for effect in proposal.alternatives))
     lines += _items("not tested", verdict.untested)
     lines += _items("would change it", (verdict.would_change_it,))
@@ -51,9 +51,8 @@ def end_text(end: Finished, state: MethodState) -> str:
         lines += _items("not tested", end.verdict.untested)
     lines += _items("would change it", (end.would_change_it,))
     lines += _items("changed", tuple(change_text(change) for change in state.accepted) or ("nothing",))
-    lines += [
-        f"spent        {state.spent:.3g} of {state.budget:.3g} GPU-hours, {len(state.looks)} look(s) at val"
-    ]
+    looks = {0: "val was not looked at", 1: "one look at val"}.get(n := len(state.looks), f"{n} looks at val")
+    lines += _items("spent", (f"{state.spent:.3g} of {state.budget:.3g} GPU-hours, {looks}",))
     return "\n".join(lines)
 
 
@@ -102,9 +101,11 @@ def _alternative(effect: Effect) -> str:
 
 
 def _items(name: str, texts: tuple[str, ...]) -> list[str]:
+    """Texts behind a name in a column of its own, wrapped."""
     lines = []
     for number, text in enumerate(texts):
-        head = f"{name if number == 0 else '':12} "
-        head = f"{name}\n{'':13}" if number == 0 and len(name) > 12 else head
-        lines.append(fill(text, width=108, initial_indent=head, subsequent_indent=" " * 15))
+        head = f"{name if number == 0 else '':16} "
+        lines.append(
+            fill(text, width=112, initial_indent=head, subsequent_indent=" " * 19, break_on_hyphens=False)
+        )
     return lines

@@ -58,7 +58,7 @@ class Executor(Protocol):
 def shown(job: RungJob) -> str:
     """What a rung tries, in a line for people: four digits of a value are enough."""
     changes = "  ".join(f"{path}={short(value)}" for path, value in job.changes.items())
-    return f"trial {job.trial:3d}  to {job.samples} samples  {changes}"
+    return f"trial {job.trial:3d}  to {job.samples} samples  {changes}".rstrip()
 
 
 def short(value: object) -> str:
