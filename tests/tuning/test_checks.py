@@ -27,6 +27,7 @@ def test_pixels_must_help() -> None:
     assert checks.blanked_images(rate(0.6), rate(0.75)).green
     assert not checks.blanked_images(rate(0.75), rate(0.75)).green
     assert not checks.blanked_images(rate(0.74), rate(0.75)).green  # within chance
+    assert checks.blanked_images(rate(0.0, 32), rate(0.4, 32)).green  # two classes, one batch
 
 
 def test_held_out_labels_are_judged_only_by_who_has_learned() -> None:
