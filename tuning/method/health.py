@@ -1,6 +1,7 @@
 """Whether a training was sound: finite, moving, fed. What is not comes before any question of the model."""
 
 from collections.abc import Mapping
+from statistics import median
 
 from data_shards.shardset import Value
 from tuning.method.values import Cause, Reading
@@ -43,7 +44,7 @@ def _broken(found: list[Reading]) -> list[Finding]:
 
 
 def _stalled(found: list[Reading]) -> list[Finding]:
-    wait = max(reading.input_wait for reading in found)
+    wait = median(reading.input_wait for reading in found)  # a seed alone may have had a busy machine
     if wait <= WAITING:
         return []
     return [Finding(cause="input", text=f"{wait:.0%} of the time waits for images (limit {WAITING:.0%})")]

@@ -126,7 +126,11 @@ def carry_on(ledger: Ledger[Row], world: World, answer: Answerer, say: Say) -> F
 
 
 def _train(ledger: Ledger[Row], world: World, trials: tuple[Trial, ...], say: Say) -> None:
+    paid = {row.reading.run for row in replay(ledger.rows).trained.values() if row.reading.run}
+
     def done(trial: Trial, reading: Reading) -> None:
+        if reading.run in paid:  # one change back is the training of before: it was not made again
+            reading = reading.model_copy(update={"gpu_hours": 0.0})
         say(trained_text(trial, reading))
         ledger.add(Trained(trial=trial, reading=reading))
 
