@@ -7,7 +7,7 @@ from raytrain.console import COMMANDS
 from raytrain.recipes import names
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_local_links_exist() -> None:

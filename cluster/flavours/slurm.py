@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cluster.errors import ClusterUsageError
+from cluster.errors import ClusterError, ClusterUsageError
 from cluster.flavours.base import Command, Job, Rendered, check_name, run, write_private
 from cluster.jobs import ENDED, JobState
 from cluster.places import Slurm
 
-FILE, SLURM_ID, STOPPED = "job.sbatch", "slurm_id", "stopped"
+FILE, SLURM_ID, STOPPED, EXIT_CODE = "job.sbatch", "slurm_id", "stopped", "exit_code"
 NOTICE_SECONDS = 120
 """SIGTERM comes so long before the time limit: a step and a checkpoint have to fit."""
 WAIT_SECONDS = 600
@@ -24,40 +24,42 @@ STATES = {
     "PENDING": "PENDING",
     "CONFIGURING": "PENDING",
     "REQUEUED": "PENDING",
+    "REQUEUE_HOLD": "PENDING",
     "SUSPENDED": "PENDING",
     "RUNNING": "RUNNING",
     "COMPLETING": "RUNNING",
-    "COMPLETED": "SUCCEEDED",
-    "CANCELLED": "STOPPED",
-    "PREEMPTED": "STOPPED",
 }
+STOPPED_CODE = 75
 
 BODY = """
 set -euo pipefail
 export PATH={bin}:"$PATH"
+rm -f "$SLURM_SUBMIT_DIR/exit_code"
 
 # A token of this job's own in the folder it was submitted from, which all nodes share; only its user can read it.
 token="$SLURM_SUBMIT_DIR/auth_token-$SLURM_JOB_ID"
 (umask 077 && python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$token")
 trap 'rm -f "$token"' EXIT
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$token" RAY_USAGE_STATS_ENABLED=0
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0  # when a step is ended, its run has ended already
 export RAYTRAIN_FLEET={fleet}
 export RAYTRAIN_WAIT_FOR_NODES={wait}
 
 ip=$(hostname -I | awk '{{print $1}}')  # this script runs on the first node
 port=$((20000 + SLURM_JOB_ID % 10000))
-step=(--overlap --ntasks-per-node=1 --cpus-per-task={cpus}{gres} --export=ALL)
+step=(--overlap --cpus-per-task={cpus}{gres} --export=ALL --output="ray-%j.log" --open-mode=append)
 node=(--num-cpus={cpus} --num-gpus={gpus})
 
-srun "${{step[@]}}" --nodes=1 --nodelist="$SLURMD_NODENAME" \\
+srun "${{step[@]}}" --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" \\
     ray start --head --block --node-ip-address="$ip" --port="$port" --temp-dir="/tmp/rt-$SLURM_JOB_ID" \\
     --include-dashboard=false "${{node[@]}}" &
 for _ in $(seq {wait}); do
     if (exec 3<> "/dev/tcp/$ip/$port") 2> /dev/null; then break; fi
     sleep 1
 done
-if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
-    srun "${{step[@]}}" --nodes=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$SLURMD_NODENAME" \\
+others=$((SLURM_JOB_NUM_NODES - 1))
+if [ "$others" -gt 0 ]; then
+    srun "${{step[@]}}" --nodes="$others" --ntasks="$others" --exclude="$SLURMD_NODENAME" \\
         ray start --block --address="$ip:$port" "${{node[@]}}" &
 fi
 
@@ -75,12 +77,13 @@ done
 if [ "$code" -eq 75 ] && [ ! -e "$SLURM_SUBMIT_DIR/stopped" ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
+echo "$code" > "$SLURM_SUBMIT_DIR/exit_code"
 exit "$code"
 """
 
 
 class SlurmCluster:
-    """Slurm, spoken to with sbatch, squeue, sacct and scancel."""
+    """Slurm, spoken to with sbatch, squeue and scancel."""
 
     def render(self, job: Job) -> Rendered:
         """The script. Raises ClusterUsageError for a fleet without `slurm`."""
@@ -95,39 +98,35 @@ class SlurmCluster:
         """`sbatch`; its job id is kept in the folder."""
         rendered = self.render(job)
         write_private(folder, rendered.files)
-        (folder / STOPPED).unlink(missing_ok=True)
+        for left in (STOPPED, EXIT_CODE):
+            (folder / left).unlink(missing_ok=True)
         for command in rendered.commands:
             write_private(folder, {SLURM_ID: run(command, folder).partition(";")[0].strip()})
 
     def status(self, job: Job, folder: Path) -> JobState:
-        """What sacct says, or squeue while accounting has not heard of it."""
-        number = (folder / SLURM_ID).read_text()
-        ask = (
-            "sacct",
-            "--noheader",
-            "--parsable2",
-            "--allocations",
-            "--format=State,ExitCode",
-            "--jobs",
-            number,
+        """What squeue says while it remembers the job (5 minutes after its end), then the exit code in its folder."""
+        number, code = (folder / SLURM_ID).read_text(), folder / EXIT_CODE
+        ask = ("squeue", "--noheader", "--states=all", "--format=%T", "--jobs", number)
+        try:
+            word = run(Command(argv=ask), folder).strip()
+        except ClusterError as error:
+            if "Invalid job id" not in str(error):
+                raise
+            word = ""
+        ended = (
+            int(code.read_text())
+            if code.exists() and STATES.get(word) not in ("PENDING", "RUNNING")
+            else None
         )
-        line = run(Command(argv=ask), folder).strip()
-        if not line:
-            line = run(
-                Command(argv=("squeue", "--noheader", "--format=%T|", "--jobs", number)), folder
-            ).strip()
-        word, _, code = line.splitlines()[-1].partition("|") if line else ("PENDING", "", "")
-        state = word.split(" ")[0]
+        cut_off = "STOPPED" if ended == STOPPED_CODE or (folder / STOPPED).exists() else "FAILED"
         return JobState(
             id=job.name,
-            status=STATES.get(state, "FAILED"),
-            message=f"Slurm job {number}: {word}",
+            status=STATES.get(word, "SUCCEEDED" if ended == 0 else cut_off),
+            message=f"Slurm job {number}: {word or 'gone from the queue'}",
             entrypoint=shlex.join(job.command),
             started=None,
             ended=None,
-            exit_code=int(code.partition(":")[0])
-            if code and STATES.get(state) not in ("PENDING", "RUNNING")
-            else None,
+            exit_code=ended,
         )
 
     def logs(self, job: Job, folder: Path, *, follow: bool, write: Callable[[str], None]) -> None:

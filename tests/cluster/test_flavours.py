@@ -42,9 +42,14 @@ if {name!r} == "ray" and "cluster logs" in words:
 if {name!r} == "sbatch":
     print("77;cluster")
     open("slurm-77.log", "w").write("step 1\\n")
-if {name!r} == "sacct":
-    words = {{"SUCCEEDED": "COMPLETED", "STOPPED": "CANCELLED by 5"}}
-    print(words.get(state, state) + ("|1:0" if state == "FAILED" else "|0:0"))
+if {name!r} == "squeue":
+    words = {{"SUCCEEDED": "COMPLETED", "STOPPED": "CANCELLED"}}
+    word = words.get(state, state)
+    if word in ("COMPLETED", "FAILED"):
+        open("exit_code", "w").write("0" if word == "COMPLETED" else "1")
+    if word == "CANCELLED":
+        open("stopped", "w").close()
+    print(word)
 """
 
 
@@ -56,7 +61,7 @@ class Tools:
         self.folder.mkdir()
         self.log.touch()
         self.tell("RUNNING")
-        for name in ("kubectl", "ray", "sbatch", "sacct", "squeue", "scancel"):
+        for name in ("kubectl", "ray", "sbatch", "squeue", "scancel"):
             text = TOOL.format(python=sys.executable, log=str(self.log), state=str(self.state), name=name)
             (self.folder / name).write_text(text)
             (self.folder / name).chmod(0o755)
@@ -139,7 +144,9 @@ def test_files_are_readable_by_their_user_only(sent):
     _, _, folder = sent
     made = [folder, *folder.rglob("*")] if folder.exists() else []
     modes = {
-        path.name: stat.S_IMODE(path.stat().st_mode) & 0o077 for path in made if path.name != "slurm-77.log"
+        path.name: stat.S_IMODE(path.stat().st_mode) & 0o077
+        for path in made
+        if path.name not in ("slurm-77.log", "exit_code", "stopped")
     }
     assert modes == dict.fromkeys(modes, 0)
 
@@ -296,3 +303,16 @@ def test_what_is_refused_leaves_no_trace(tmp_path):
 def test_a_fleet_that_lacks_what_a_flavour_needs(name, changes, said):
     with pytest.raises(ClusterUsageError, match=said):
         flavour(name).render(job(name, fleet=GPUS.model_copy(update=changes)))
+
+
+def test_slurm_forgets_and_the_folder_does_not(tools, tmp_path):
+    there, asked, folder = flavour("slurm"), job("slurm"), tmp_path / "job"
+    there.submit(asked, folder)
+    (tools.folder / "squeue").write_text(
+        "#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2\nexit 1\n"
+    )
+    assert there.status(asked, folder).status == "FAILED", "no exit code: killed"
+    for code, status in (("0\n", "SUCCEEDED"), ("1\n", "FAILED"), ("75\n", "STOPPED")):
+        (folder / "exit_code").write_text(code)
+        told = there.status(asked, folder)
+        assert (told.status, told.exit_code) == (status, int(code))

@@ -1,0 +1,66 @@
+"""The pages of docs/clusters/ keep their word: their fleets are fleets, their commands render, their figures hold."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cluster.cli import app
+from cluster.flavours import NAMES
+from cluster.fleet import load_fleet, presets
+
+DOCS = Path(__file__).parents[2] / "docs" / "clusters"
+
+
+def blocks(name: str, kind: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", (DOCS / f"{name}.md").read_text(), flags=re.M | re.S)
+    return [text for written, text in fenced if written == kind]
+
+
+def commands(name: str, verb: str) -> list[list[str]]:
+    lines = "".join(blocks(name, "")).splitlines()
+    return [
+        shlex.split(line, comments=True)[2:] for line in lines if line.startswith(f"raytrain cluster {verb} ")
+    ]
+
+
+def test_every_flavour_has_a_page():
+    assert {page.stem for page in DOCS.glob("*.md")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_can_be_followed_word_for_word(name, tmp_path, monkeypatch):
+    [fleet] = blocks(name, "yaml")
+    (tmp_path / "fleet.yaml").write_text(fleet)
+    monkeypatch.chdir(tmp_path)
+    asked = load_fleet("fleet.yaml")
+    assert asked.workers > 1
+    sends = commands(name, "submit")
+    assert sends
+    flavours = {words[words.index("--flavour") + 1] if "--flavour" in words else "address" for words in sends}
+    assert flavours == {name}
+    for words in sends + commands(name, "render"):
+        done = CliRunner().invoke(app, ["render", *words[1:]], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert "--fleet" not in words or f'"name":"{asked.name}"' in done.output
+    for verb in ("logs", "stop"):
+        told = {words[1] for words in commands(name, verb)}
+        assert told == {sends[0][sends[0].index("--name") + 1]}
+
+
+def test_the_claim_on_the_page_is_the_one_that_is_mounted():
+    text = (DOCS / "kuberay.md").read_text()
+    [claim] = re.findall(r"<<'CLAIM'\n(.*?)^CLAIM", text, flags=re.M | re.S)
+    made = yaml.safe_load(claim)
+    place = yaml.safe_load(blocks("kuberay", "yaml")[0])["kuberay"]
+    assert (made["metadata"]["name"], made["metadata"]["namespace"]) == (place["claim"], place["namespace"])
+    assert made["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_presets_on_the_page_are_all_there_are():
+    listed = re.search(r"^Presets: (.*?)$", (DOCS / "local.md").read_text(), flags=re.M)
+    assert listed
+    assert re.findall(r"`([\w-]+)`", listed[1]) == list(presets())
