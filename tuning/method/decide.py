@@ -250,7 +250,7 @@ def _ended(state: MethodState, found: Gaps, *, met: bool) -> Finish:
     bound = target.error - 2 * found.standard_error
     text = (
         f"held-out error {found.minival:.2%} (standard error {100 * found.standard_error:.2f} points, "
-        f"{found.n} seeds), target {target.error:.2%}; val, looked at {len(state.looks)} time(s): "
+        f"{found.n} seeds), target {target.error:.2%}; val, look {len(state.looks)}: "
         f"{rate.share:.2%} of {rate.of:,}"
     )
     if not met:
