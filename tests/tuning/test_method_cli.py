@@ -35,6 +35,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> ToyWorld:
     toy = ToyWorld(capacity=0.1)
 
     monkeypatch.setattr(session, "world_of", lambda *_: toy)
+    monkeypatch.setattr(session, "_report", lambda _: None)  # test_improve_real.py looks at it
     return toy
 
 

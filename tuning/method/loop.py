@@ -109,7 +109,7 @@ def carry_on(ledger: Ledger[Row], world: World, answer: Answerer, say: Say) -> F
                 say(f"{step.state}: checks before anything is spent")
                 ledger.add(Checked(checks=world.checks()))
             case Train():
-                say(f"{step.state}: {len(step.trials)} trainings ({step.why})")
+                say(f"{step.state}: {len(step.trials)} training{'s' * (len(step.trials) > 1)} ({step.why})")
                 _train(ledger, world, step.trials, say)
             case Propose():
                 if state.pending is None:
