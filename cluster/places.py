@@ -51,13 +51,16 @@ class Kuberay(Place):
 class Vms(Place):
     """Machines of AWS, started by Ray's cluster launcher.
 
-    `security_groups` are yours, since Ray's own opens port 22 to the world. `instance_profile` carries the rights to
-    S3. Without an `ami` it is Ray's default one for the region. `nfs` is mounted at the fleet's `storage`.
+    `security_groups` are yours, since Ray's own opens port 22 to the world. `instance_profile` carries the workers'
+    rights to S3, `head_instance_profile` the head's, which starts machines too; without it Ray makes one that may do
+    everything in EC2 and S3. Without an `ami` it is Ray's default one for the region. `nfs` is mounted at the fleet's
+    `storage`.
     """
 
     region: Word
     instance_type: Word
     security_groups: Annotated[tuple[Word, ...], Field(min_length=1)]
+    head_instance_profile: Word | None = None
     head_instance_type: Word = "m7i.2xlarge"
     subnets: tuple[Word, ...] = ()
     instance_profile: Word | None = None

@@ -1,7 +1,7 @@
 """`vms`: machines of AWS, started by Ray's cluster launcher (`ray up`); the job is sent to their head through ssh.
 
 The file follows ray/autoscaler/ray-schema.json. The token is a file of the job's folder, mode 0600, which the launcher
-copies to every machine; Ray reads it from ~/.ray/auth_token. The dashboard listens on the head's own loopback only.
+copies to every machine. The dashboard listens on the head's own loopback only.
 """
 
 import json
@@ -26,7 +26,9 @@ from cluster.flavours.base import (
 from cluster.jobs import JobState
 from cluster.places import Vms
 
-FILE, TOKEN = "cluster.yaml", "auth_token"
+FILE, TOKEN_FOLDER, TOKEN = "cluster.yaml", "token", "auth_token"
+THERE = ".raytrain-token"  # under the home, on every machine
+WITH_TOKEN = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/{THERE}/{TOKEN}"
 LIMITS = "ulimit -n 65536"
 RUN_OPTIONS = (
     "--cap-drop=ALL",
@@ -59,8 +61,8 @@ class Machines:
         """Make the token, start the machines, hand the job to the head."""
         rendered = self.render(job)
         write_private(folder, rendered.files)
-        if not (folder / TOKEN).exists():
-            write_private(folder, {TOKEN: secrets.token_hex(32)})
+        if not (folder / TOKEN_FOLDER / TOKEN).exists():
+            write_private(folder / TOKEN_FOLDER, {TOKEN: secrets.token_hex(32)})
         for command in rendered.commands:
             run(command, folder)
 
@@ -93,8 +95,8 @@ def vms_of(job: Job) -> Vms:
 
 
 def on_head(*argv: str) -> Command:
-    """A command in the head's container. `ray exec` takes one shell line; the token is read from its file there."""
-    return Command(argv=("ray", "exec", FILE, f"RAY_AUTH_MODE=token {shlex.join(argv)}"))
+    """A command in the head's container. `ray exec` takes one shell line; the token is in a file there."""
+    return Command(argv=("ray", "exec", FILE, f"{WITH_TOKEN} {shlex.join(argv)}"))
 
 
 def submit_command(job: Job) -> list[str]:
@@ -106,7 +108,7 @@ def submit_command(job: Job) -> list[str]:
 def cluster(job: Job, place: Vms) -> dict[str, Any]:
     """The launcher's file: a head on demand that trains nothing, and the fleet's nodes, on spot if it says so."""
     fleet = job.fleet
-    worker = {"InstanceType": place.instance_type, **machine(place)}
+    worker = {"InstanceType": place.instance_type, **machine(place, place.instance_profile)}
     if fleet.spot:
         worker["InstanceMarketOptions"] = {"MarketType": "spot"}
     whole = fleet.workers_per_node * fleet.cpus_per_worker
@@ -132,7 +134,10 @@ def cluster(job: Job, place: Vms) -> dict[str, Any]:
         "available_node_types": {
             "head": {
                 "resources": {"CPU": 0},
-                "node_config": {"InstanceType": place.head_instance_type, **machine(place)},
+                "node_config": {
+                    "InstanceType": place.head_instance_type,
+                    **machine(place, place.head_instance_profile),
+                },
             },
             "worker": {
                 "resources": room,
@@ -141,9 +146,9 @@ def cluster(job: Job, place: Vms) -> dict[str, Any]:
                 "node_config": worker,
             },
         },
-        "file_mounts": {f"~/.ray/{TOKEN}": TOKEN},
+        "file_mounts": {f"~/{THERE}": TOKEN_FOLDER},
         "initialization_commands": mounting(str(fleet.storage), place.nfs) if place.nfs else [],
-        "setup_commands": [f"chmod 600 ~/.ray/{TOKEN}"],
+        "setup_commands": [f"chmod 600 ~/{THERE}/{TOKEN}"],
         "head_start_ray_commands": ["ray stop", start("--head", "--port=6379", *HEAD_OPTIONS)],
         "worker_start_ray_commands": [
             "ray stop",
@@ -159,18 +164,18 @@ HEAD_OPTIONS = (
     "--autoscaling-config=~/ray_bootstrap_config.yaml",
 )
 NOTIFIER = (
-    "RAY_AUTH_MODE=token nohup python -m cluster.drain --address $RAY_HEAD_IP:6379 "
+    f"{WITH_TOKEN} nohup python -m cluster.drain --address $RAY_HEAD_IP:6379 "
     "> /tmp/raytrain-drain.log 2>&1 < /dev/null &"
 )
 
 
 def start(*options: str) -> str:
     """`ray start` with the token asked for; `~` and `$RAY_HEAD_IP` are for the machine's own shell."""
-    known = f"RAY_AUTH_MODE=token RAYTRAIN_WAIT_FOR_NODES={WAIT_SECONDS}"
+    known = f"{WITH_TOKEN} RAYTRAIN_WAIT_FOR_NODES={WAIT_SECONDS}"
     return f"{LIMITS}; {known} ray start --disable-usage-stats {' '.join(options)}"
 
 
-def machine(place: Vms) -> dict[str, Any]:
+def machine(place: Vms, profile: str | None) -> dict[str, Any]:
     """What EC2's run_instances takes, for the head and the workers: encrypted disk, IMDSv2, your own groups."""
     disk = {"VolumeSize": place.disk_gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     made: dict[str, Any] = {
@@ -182,8 +187,8 @@ def machine(place: Vms) -> dict[str, Any]:
         made["ImageId"] = place.ami
     if place.subnets:
         made["SubnetIds"] = list(place.subnets)
-    if place.instance_profile:
-        made["IamInstanceProfile"] = {"Name": place.instance_profile}
+    if profile:
+        made["IamInstanceProfile"] = {"Name": profile}
     return made
 
 

@@ -35,6 +35,7 @@ GPUS = Fleet(
         security_groups=("sg-1",),
         nfs="fs-1.efs.us-east-1.amazonaws.com:/",
         instance_profile="raytrain",
+        head_instance_profile="raytrain-head",
     ),
     slurm=Slurm(venv="/shared/venv", partition="gpu"),
 )

@@ -1,5 +1,6 @@
 """The pages of docs/clusters/ keep their word: their fleets are fleets, their commands render, their figures hold."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from cluster.cli import app
 from cluster.flavours import NAMES
 from cluster.fleet import load_fleet, presets
+from raytrain.cli.plan import app as plan
+from raytrain.errors import UsageError
 
 DOCS = Path(__file__).parents[2] / "docs" / "clusters"
 
@@ -64,3 +67,24 @@ def test_presets_on_the_page_are_all_there_are():
     listed = re.search(r"^Presets: (.*?)$", (DOCS / "local.md").read_text(), flags=re.M)
     assert listed
     assert re.findall(r"`([\w-]+)`", listed[1]) == list(presets())
+
+
+def test_a_command_on_a_cluster_knows_its_fleet(tmp_path, monkeypatch):
+    """What flavours put into RAYTRAIN_FLEET is what `plan` and `train` plan for, unless --fleet says otherwise."""
+    [text] = blocks("kuberay", "yaml")
+    (tmp_path / "fleet.yaml").write_text(text)
+    monkeypatch.setenv("RAYTRAIN_FLEET", load_fleet(str(tmp_path / "fleet.yaml")).inline)
+    told, other = (
+        CliRunner().invoke(plan, ["swin_b_22k_224", "--json", *more], catch_exceptions=False)
+        for more in ([], ["--fleet", "h100x8"])
+    )
+    assert json.loads(told.stdout)["placement"]["workers"] == 32
+    assert json.loads(other.stdout)["placement"]["workers"] == 8
+
+
+def test_a_fleet_too_small_for_the_plan_is_told_the_nearest_that_fits(monkeypatch):
+    monkeypatch.setenv(
+        "RAYTRAIN_FLEET", '{"name": "small", "workers_per_node": 4, "gpu": true, "memory_gib": 3}'
+    )
+    with pytest.raises(UsageError, match=r"fleet 'small' has 3.*\n.*--zero 2 --workers 8 +2\.\d+ GiB"):
+        CliRunner().invoke(plan, ["swin_l_22k_224"], catch_exceptions=False)

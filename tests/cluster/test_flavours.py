@@ -151,6 +151,19 @@ def test_files_are_readable_by_their_user_only(sent):
     assert modes == dict.fromkeys(modes, 0)
 
 
+def test_the_token_is_in_its_file_and_nowhere_else(tools, tmp_path):
+    there, asked, folder = flavour("vms"), job("vms"), tmp_path / "job"
+    there.submit(asked, folder)
+    token = (folder / "token" / "auth_token").read_text()
+    assert len(token) == 64
+    there.status(asked, folder)
+    there.stop(asked, folder)
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and token in path.read_text()]
+    assert written == [folder / "token" / "auth_token"], "what the tools heard is among these files"
+    there.submit(asked, folder)
+    assert (folder / "token" / "auth_token").read_text() == token, "its machines have this one"
+
+
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"])
 def test_states_are_told_in_the_same_words(sent, tools, state):
     there, asked, folder = sent

@@ -181,10 +181,10 @@ def test_an_unknown_job_is_named(head):
     assert "knows no job 'nobody'" in unknown.stderr
 
 
-def test_nothing_answering_is_one_message():
-    tried = raytrain(
-        "cluster", "status", "--address", f"http://127.0.0.1:{free_ports(1)[0]}", env=dict(os.environ)
-    )
+@pytest.mark.parametrize("words", [["status"], ["submit", "--", "recipes"]])
+def test_nothing_answering_is_one_message(words):
+    address = ["--address", f"http://127.0.0.1:{free_ports(1)[0]}"]
+    tried = raytrain("cluster", words[0], *address, *words[1:], env=dict(os.environ))
     assert tried.returncode == 1
     assert tried.stderr.startswith("error: no Ray cluster answers at http://127.0.0.1:")
     assert len(tried.stderr.splitlines()) == 1

@@ -174,7 +174,7 @@ def test_machines_are_reached_by_their_own_groups_only():
     ]
     assert all("RAY_AUTH_MODE=token" in line for line in started)
     assert "--dashboard-host=127.0.0.1" in started[0]
-    assert file["file_mounts"] == {"~/.ray/auth_token": "auth_token"}
+    assert file["file_mounts"] == {"~/.raytrain-token": "token"}
 
 
 @pytest.mark.parametrize("fleet", [GPUS, PLAIN], ids=["gpus", "plain"])
