@@ -42,7 +42,7 @@ def drain(address: str, notice: str) -> None:
     """Tell Ray that this node will be gone; the run then writes a checkpoint. Raises CalledProcessError."""
     command = ["ray", "drain-node", "--address", address, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
     command += ["--reason-message", notice, "--deadline-remaining-seconds", str(DEADLINE_SECONDS)]
-    # without --node-id it is the node of RAY_ADDRESS's cluster that this process runs on
+    # without --node-id it is the node of RAY_ADDRESS's cluster at this machine's address: there is one Ray a machine
     subprocess.run(command, env={**os.environ, "RAY_ADDRESS": address}, check=True)
 
 

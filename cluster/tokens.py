@@ -8,15 +8,15 @@ from cluster.errors import ClusterUsageError
 
 
 def refuse_open(host: str, address: str) -> None:
-    """Refuse a cluster of another machine without RAY_AUTH_MODE=token: its Jobs API runs anyone's commands.
+    """Refuse a cluster that others reach too, without RAY_AUTH_MODE=token: it runs anyone's commands.
 
-    Raises ClusterUsageError. A name that is not resolved counts as another machine.
+    That is every address but loopback's, this machine's own included. Raises ClusterUsageError.
     """
     if os.environ.get("RAY_AUTH_MODE") == "token" or is_loopback(host):
         return
     raise ClusterUsageError(
-        f"{address} is another machine, and RAY_AUTH_MODE is not `token`: without a token Ray runs the commands of "
-        "everyone who reaches it. Start every node with RAY_AUTH_MODE=token and a token, and set both here "
+        f"others reach {address} too, and RAY_AUTH_MODE is not `token`: without a token Ray runs the commands of "
+        "everyone who does. Start every node with RAY_AUTH_MODE=token and a token, and set both here "
         "(docs/clusters/address.md)"
     )
 
