@@ -23,7 +23,7 @@ from cluster.flavours.base import (
     run,
     write_private,
 )
-from cluster.jobs import JobState
+from cluster.jobs import ENDED, JobState
 from cluster.places import Vms
 
 FILE, TOKEN_FOLDER, TOKEN = "cluster.yaml", "token", "auth_token"
@@ -75,9 +75,13 @@ class Machines:
         raise ClusterError(f"{job.name}: the head did not answer with a job's state: {said.strip()[-200:]}")
 
     def logs(self, job: Job, folder: Path, *, follow: bool, write: Callable[[str], None]) -> None:
-        """The driver's log."""
+        """The driver's log. Following a job that fails ends with an error there, and with its state here."""
         more = ["--follow"] if follow else []
-        run(on_head("python", "-m", "raytrain", "cluster", "logs", job.name, *more), folder, write=write)
+        try:
+            run(on_head("python", "-m", "raytrain", "cluster", "logs", job.name, *more), folder, write=write)
+        except ClusterError:
+            if not follow or self.status(job, folder).status not in ENDED:
+                raise
 
     def stop(self, job: Job, folder: Path) -> str:
         """End the machines, and the job with them."""

@@ -38,7 +38,8 @@ if {name!r} == "ray" and "cluster status" in words:
     entry = dict(id="swin-b", status=state, message="", entrypoint="", started=None, ended=None, exit_code=None)
     print("Shared connection closed"); print(json.dumps(entry))
 if {name!r} == "ray" and "cluster logs" in words:
-    print("step 1")
+    print("step 1", flush=True)
+    sys.exit(state == "FAILED" and "--follow" in words)
 if {name!r} == "sbatch":
     print("77;cluster")
     open("slurm-77.log", "w").write("step 1\\n")
@@ -172,10 +173,10 @@ def test_states_are_told_in_the_same_words(sent, tools, state):
     assert (told.id, told.status) == ("swin-b", state)
 
 
-@pytest.mark.parametrize("follow", [False, True])
-def test_logs_are_the_jobs(sent, tools, follow):
+@pytest.mark.parametrize(("follow", "state"), [(False, "RUNNING"), (True, "SUCCEEDED"), (True, "FAILED")])
+def test_logs_are_the_jobs(sent, tools, follow, state):
     there, asked, folder = sent
-    tools.tell("SUCCEEDED")
+    tools.tell(state)
     written: list[str] = []
     there.logs(asked, folder, follow=follow, write=written.append)
     assert "".join(written) == "step 1\n"

@@ -194,7 +194,7 @@ WRONG_PLANS = [
     (
         [SWIN, "--fleet", "h100"],
         2,
-        "unknown fleet 'h100': a preset (local, local-2, h200x8) or the path of a .yaml",
+        "unknown fleet 'h100': a preset (local, local-2, h100x8, ",
     ),
     ([SWIN, "--fleet", "absent.yaml"], 2, "no fleet file at absent.yaml"),
     ([SWIN, "--engine", "deepsped"], 2, "--engine deepsped: it is deepspeed or torch"),
