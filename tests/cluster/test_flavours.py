@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 from flavour_jobs import GPUS, TRAIN, job
+from typer.testing import CliRunner
 
+from cluster.cli import app
 from cluster.errors import ClusterError, ClusterUsageError
 from cluster.flavours import NAMES, flavour
 from cluster.flavours.address import submission_of
@@ -330,3 +332,13 @@ def test_slurm_forgets_and_the_folder_does_not(tools, tmp_path):
         (folder / "exit_code").write_text(code)
         told = there.status(asked, folder)
         assert (told.status, told.exit_code) == (status, int(code))
+
+
+def test_jobs_elsewhere_are_listed_where_no_ray_is(tools, tmp_path, monkeypatch):
+    send(tmp_path / "jobs", Record(flavour="slurm", job=job("slurm")))
+    monkeypatch.setattr("cluster.cli.LOCAL", "http://127.0.0.1:1")
+    asked = ["status", "--json", "--jobs", str(tmp_path / "jobs"), "--address"]
+    listed = CliRunner().invoke(app, [*asked, "http://127.0.0.1:1"], catch_exceptions=False)
+    assert [state["id"] for state in json.loads(listed.stdout)] == ["swin-b"]
+    with pytest.raises(ClusterError, match="no Ray cluster answers at http://127.0.0.1:2"):
+        CliRunner().invoke(app, [*asked, "http://127.0.0.1:2"], catch_exceptions=False)
