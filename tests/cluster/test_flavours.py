@@ -340,5 +340,5 @@ def test_jobs_elsewhere_are_listed_where_no_ray_is(tools, tmp_path, monkeypatch)
     asked = ["status", "--json", "--jobs", str(tmp_path / "jobs"), "--address"]
     listed = CliRunner().invoke(app, [*asked, "http://127.0.0.1:1"], catch_exceptions=False)
     assert [state["id"] for state in json.loads(listed.stdout)] == ["swin-b"]
-    with pytest.raises(ClusterError, match="no Ray cluster answers at http://127.0.0.1:2"):
+    with pytest.raises(ClusterError, match=r"no Ray cluster answers at http://127\.0\.0\.1:2"):
         CliRunner().invoke(app, [*asked, "http://127.0.0.1:2"], catch_exceptions=False)
