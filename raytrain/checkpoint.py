@@ -31,6 +31,7 @@ from raytrain.manifest import (
     key_of,
     read_verified,
     started_steps,
+    verify,
 )
 from raytrain.plan import RunPlan
 from raytrain.state import TrainState
@@ -92,18 +93,21 @@ def load_engine(checkpoint: Checkpoint) -> tuple[TrainState, EngineState]:
     return TrainState.model_validate(raw["state"]), engine
 
 
-def prune(store: Store, keep: int, best: int) -> None:
-    """Delete all but the `keep` newest finished checkpoints and the best one; each manifest goes first.
+def prune(store: Store, step: int, keep: int, best: int) -> None:
+    """Delete all but `step`, which has just been saved, the `keep` - 1 finished ones before it, and the best one.
 
-    What a killed save or prune left, older than the newest whole one, goes too.
+    Nothing is deleted before `step` was read back: RunError where it is not what was saved. So whatever else is
+    damaged, one whole checkpoint is left. What lies after `step` is damaged, as the run had to go on from before it,
+    and will be made again: it is no reason to delete anything. What a killed save or prune left before `step` goes
+    too. Each manifest goes first.
     """
-    finished = complete_steps(store)
-    kept = {*finished[-keep:], best}
-    for step in started_steps(store):
-        if step in kept or step > finished[-1]:
+    verify(f"{store.url}/{key_of(step)}")
+    kept = {*[done for done in complete_steps(store) if done <= step][-keep:], best}
+    for old in started_steps(store):
+        if old in kept or old > step:
             continue
-        store.delete(f"{key_of(step)}/{MANIFEST}")
-        for key in store.list(f"{key_of(step)}/"):
+        store.delete(f"{key_of(old)}/{MANIFEST}")
+        for key in store.list(f"{key_of(old)}/"):
             store.delete(key)
 
 

@@ -32,7 +32,9 @@ MOST_SKIPPED_IN_A_ROW = 10
 
 @dataclass(kw_only=True)
 class Run:
-    """A run's parts. `batches` goes on from `state.samples_seen`; `evaluate` and `save` are called by all ranks.
+    """A run's parts. `batches` goes on from `state.samples_seen`; all ranks call `evaluate`, `save`, `durable`.
+
+    `save` takes a snapshot of the step, which becomes a checkpoint behind the next ones; `durable` waits for it.
 
     `last` is the step to end after, the plan's own or a rung's. `evaluate_train` looks at some of the training images.
     `teacher` gives logits for the images that the network is trained on.
@@ -47,6 +49,7 @@ class Run:
     log: RunLog
     evaluate: Callable[[nn.Module], Evaluation | None]
     save: Callable[[], None]
+    durable: Callable[[], None]
     report: Callable[[dict[str, float]], None]
     stop_asked: Callable[[], bool]
     last: int
@@ -67,10 +70,13 @@ def train(run: Run) -> None:
             run.delivery.row(state)
         if save:
             run.save()
-        if stop and state.step < run.last:
-            raise ResumeLater(
-                f"stopped on request after step {state.step}, with a checkpoint; the same command goes on from there"
-            )
+        if stop:
+            break
+    run.durable()
+    if state.step < run.last:
+        raise ResumeLater(
+            f"stopped on request after step {state.step}, with a checkpoint; the same command goes on from there"
+        )
 
 
 def due(step: int, every: int, last: int) -> bool:

@@ -3,7 +3,6 @@
 `work` knows nothing of Ray: the driver's Ray function calls it, and so does a test with a rank of its own.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,12 +30,11 @@ from raytrain.optim import make_optimizer
 from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks, use_files, use_threads
 from raytrain.runlog import RunLog, say_who
+from raytrain.saving import Saver
 from raytrain.state import TrainState
 from raytrain.stopping import STOP_FILE
 from raytrain.teacher import load_teacher
 from raytrain.weights.start import starting_weights
-
-KEEP_CHECKPOINTS = 3
 
 
 class Job(Value):
@@ -88,9 +86,11 @@ def work(
     job = job.model_copy(update={"plan": settle(plan, ranks, log, trial)})
     engine, state = start(job, data, ranks, log)
     log.start(state.step)
+    saver = Saver(store=open_store(job.run), plan=job.plan, classes=data.classes, ranks=ranks, log=log)
     try:
-        train(assemble(job, data, ranks, log, engine, state, report))
+        train(assemble(job, data, ranks, log, engine, state, saver, report))
     finally:
+        saver.close()
         log.close()
 
 
@@ -136,6 +136,7 @@ def assemble(
     log: RunLog,
     engine: Engine,
     state: TrainState,
+    saver: Saver,
     report: Callable[[dict[str, float]], None],
 ) -> Run:
     """Hand the loop its parts."""
@@ -167,9 +168,6 @@ def assemble(
             bf16=recipe.precision == "bf16",
         )
 
-    def save_now() -> None:
-        save(job, data, ranks, log, engine, state)
-
     return Run(
         plan=plan,
         state=state,
@@ -200,27 +198,10 @@ def assemble(
         evaluate_train=partial(evaluate_on, training.parts[0].split, plan.data.train_slice)
         if plan.data.train_slice
         else None,
-        save=save_now,
+        save=partial(saver.save, engine, state),
+        durable=saver.durable,
         report=report,
         stop_asked=stop_file.exists,
         last=job.last,
         teacher=load_teacher(plan.teacher, plan, data.classes, ranks.device) if plan.teacher else None,
     )
-
-
-def save(job: Job, data: Data, ranks: Ranks, log: RunLog, engine: Engine, state: TrainState) -> None:
-    """Gather on all ranks, write on the first. Every rank learns whether it was written."""
-    began = time.monotonic()
-    tensors = engine.save()
-    problem: Exception | None = None
-    if ranks.first:
-        store = open_store(job.run)
-        try:
-            checkpoint.save(store, job.plan, data.classes, state, tensors, ranks.world)
-            checkpoint.prune(store, keep=KEEP_CHECKPOINTS, best=state.best_step)
-        except Exception as error:  # noqa: BLE001 -- re-raised on every rank, or the others would wait for ever
-            problem = error
-    problem = ranks.from_first(problem)
-    if problem is not None:
-        raise problem
-    log.event("checkpoint", step=state.step, seconds=time.monotonic() - began)

@@ -227,7 +227,7 @@ def test_the_newest_and_the_best_are_kept(
     steps = [5, 10, 15, 20, 25, 30]
     put(tmp_path, *steps)
     store = open_store(str(tmp_path))
-    checkpoint.prune(store, keep=keep, best=best)
+    checkpoint.prune(store, 30, keep=keep, best=best)
     assert complete_steps(store) == (left or steps)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         f"step-{step:08d}" for step in left or steps
@@ -240,12 +240,37 @@ def test_what_a_killed_save_or_prune_left_goes_too_unless_it_may_be_growing(tmp_
     put(tmp_path, 5, 10, 15, 20)
     for unfinished in (5, 20):
         (tmp_path / key_of(unfinished) / MANIFEST).unlink()
-    checkpoint.prune(open_store(str(tmp_path)), keep=2, best=0)
+    checkpoint.prune(open_store(str(tmp_path)), 15, keep=2, best=0)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "step-00000010",
         "step-00000015",
         "step-00000020",
     ]
+
+
+def test_damaged_ones_that_were_walked_past_cost_no_whole_one(tmp_path: Path) -> None:
+    """The run went on after step 5, past three that had rotted, and saved a best one at step 7."""
+    put(tmp_path, 5, 10, 15, 20)
+    for rotten in (10, 15, 20):
+        damage(tmp_path, rotten)
+    put(tmp_path, 7)
+    store = open_store(str(tmp_path))
+    checkpoint.prune(store, 7, keep=2, best=7)
+    assert complete_steps(store) == [5, 7, 10, 15, 20]
+    put(tmp_path, 10)
+    checkpoint.prune(store, 10, keep=1, best=0)
+    assert complete_steps(store) == [10, 15, 20]
+    found, passed = newest(store)
+    assert found is not None
+    assert (found.manifest.step, len(passed)) == (10, 2)
+
+
+def test_nothing_is_deleted_for_one_that_does_not_read_back(run: Path) -> None:
+    damage(run, 15)
+    store = open_store(str(run))
+    with pytest.raises(RunError, match=r"step-00000015/model\.pt is damaged"):
+        checkpoint.prune(store, 15, keep=1, best=0)
+    assert complete_steps(store) == [5, 10, 15]
 
 
 class Gadget:
