@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private.state import state  # no public call tells which nodes are draining
 
 from cluster.errors import REFUSED, ClusterError, ClusterUsageError
 from cluster.tokens import refuse_open
@@ -89,12 +90,16 @@ def check_room(workers: int, cpus: int, gpu: bool) -> None:
 
 
 def room(cpus: int, gpu: bool) -> int:
-    """How many workers of `cpus` CPUs, and a GPU each where `gpu`, the whole cluster holds when it is empty."""
+    """How many workers of `cpus` CPUs, and a GPU each where `gpu`, the whole cluster holds when it is empty.
+
+    Hosts that are about to be taken away (drained) hold none.
+    """
     return sum(_fit(node, cpus, gpu) for node in _nodes())
 
 
 def _nodes() -> list[dict[str, float]]:
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    leaving = state.get_draining_nodes()
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
 
 
 def _fit(node: dict[str, float], cpus: int, gpu: bool) -> int:

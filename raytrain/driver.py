@@ -11,26 +11,30 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from cluster.connect import check_room, connected
-from data_shards.errors import DataError, DataProcessError
+from cluster.connect import check_room, connected, room
 from data_shards.store import open_store
 from raytrain.claim import check_claim, claim, run_lock
-from raytrain.errors import ResumeLater, RunError
-from raytrain.manifest import newest
+from raytrain.elastic import placed, watching
+from raytrain.errors import ResumeLater
+from raytrain.failures import Failures, root_cause
+from raytrain.hang import HEALTH_SECONDS
+from raytrain.manifest import newest, step_of
 from raytrain.plan import RunPlan
-from raytrain.runlog import METRICS, event, last_rows
+from raytrain.runlog import PLAN, event
 from raytrain.stopping import STOP_FILE, stopping_politely
+from raytrain.suspects import write_suspects
 from raytrain.worker import Job
 
-MOST_FAILURES_WITHOUT_PROGRESS = 3
+PLACE_SECONDS = 30
+"""After so long without a place for all workers, what the cluster holds is looked at again."""
 
 
 def run_job(
@@ -48,49 +52,64 @@ def run_job(
         stack.enter_context(run_lock(run))
         check_claim(run, job)
         stack.enter_context(connected(address, environment(job.plan)))
-        check_room(placement.workers, placement.cpus_per_worker, placement.gpu)
+        if not (run / PLAN).exists():  # what is begun goes on with what there is
+            check_room(placement.workers, placement.cpus_per_worker, placement.gpu)
         claim(job)
         (run / STOP_FILE).unlink(missing_ok=True)
-        stack.enter_context(stopping_politely(run, say))
-        event(run, "started", workers=job.plan.placement.workers, plan=job.plan.hash)
-        failures, last_step = 0, -1
-        while True:
-            found, passed = newest(open_store(job.run))
-            for line in passed:
-                event(run, "damaged_checkpoint", problem=line)
-                say(f"passed over a damaged checkpoint: {line}")
-            if found is not None and found.manifest.step >= job.last:
-                say(f"{run} is complete: step {found.manifest.step} of {job.last}")
-                break
-            say(
-                f"starting {placement.workers} worker{'s' if placement.workers > 1 else ''}"
-                + (f", going on after step {found.manifest.step}" if found else "")
-            )
+        asked = stack.enter_context(stopping_politely(run, say))
+        event(run, "started", workers=placement.workers, plan=job.plan.hash)
+        failures = Failures(run, partial(write_suspects, job))
+        while (resumed := going_on(job, say)) is not None:
+            now = fitting(resumed, say)
             try:
-                attempt(job.model_copy(update={"resume": found.url if found else None}), callbacks or [])
+                with watching(run, job.plan, now.plan.placement.workers, lambda: fits(job.plan)) as watch:
+                    attempt(now, callbacks or [])
                 break
             except TrainingFailedError as error:
-                cause = root_cause(error)
-                if (run / STOP_FILE).exists() and not isinstance(cause, (RunError, DataError)):
-                    raise ResumeLater(
-                        f"stopped while the cluster went down ({one_line(cause)}); "
-                        "the same command goes on from the newest checkpoint"
-                    ) from None
-                if isinstance(cause, (RunError, DataError)) and not isinstance(cause, DataProcessError):
-                    raise cause from None
-                step = reached(run)
-                failures = failures + 1 if step <= last_step else 1
-                last_step = max(step, last_step)
-                event(run, "worker_lost", step=step, cause=one_line(cause), detail=str(cause))
-                if failures >= MOST_FAILURES_WITHOUT_PROGRESS:
-                    raise RunError(
-                        f"stopped: {failures} failures in a row at step {step + 1}, the last: {one_line(cause)}. "
-                        f"The last checkpoint is kept; see {run}/events.jsonl"
-                    ) from None
-                say(
-                    f"lost a worker after step {step} ({one_line(cause)}); restarting from the newest checkpoint"
-                )
+                elastic = watch.changed.is_set() and not asked.is_set()
+                if elastic:
+                    (run / STOP_FILE).unlink(missing_ok=True)
+                if elastic and isinstance(root_cause(error)[1], ResumeLater):
+                    say("hosts came or went: stopped after a step, with a checkpoint")
+                else:
+                    say(failures.after(error))
         event(run, "finished", step=job.last)
+
+
+def going_on(job: Job, say: Callable[[str], None]) -> Job | None:
+    """The job with the newest checkpoint that verifies, or None where it is complete."""
+    run = Path(job.run)
+    found, passed = newest(open_store(job.run))
+    for line in passed:
+        event(run, "damaged_checkpoint", problem=line)
+        say(f"passed over a damaged checkpoint: {line}")
+    if found is not None and found.manifest.step >= job.last:
+        say(f"{run} is complete: step {found.manifest.step} of {job.last}")
+        return None
+    return job.model_copy(update={"resume": found.url if found else None})
+
+
+def fits(plan: RunPlan) -> int:
+    """How many of the plan's workers the cluster holds now."""
+    return room(plan.placement.cpus_per_worker, plan.placement.gpu)
+
+
+def fitting(job: Job, say: Callable[[str], None]) -> Job:
+    """The job on as many of its workers as the cluster holds now. Raises ResumeLater where it holds none."""
+    wanted, held = job.plan.placement.workers, fits(job.plan)
+    placement = placed(job.plan, held)
+    if placement is None:
+        raise ResumeLater(
+            f"the cluster has room for {held} of {wanted} workers now, over which global batch "
+            f"{job.plan.recipe.global_batch} does not divide; with more hosts the same command goes on"
+        )
+    workers = placement.workers
+    after = f", going on after step {step_of(job.resume)}" if job.resume else ""
+    fewer = f" of {wanted}, which is what the cluster holds now" if workers < wanted else ""
+    say(f"starting {workers} worker{'s' if workers > 1 else ''}{fewer}{after}")
+    if workers < wanted:
+        event(Path(job.run), "fewer_workers", workers=workers, wanted=wanted)
+    return job.model_copy(update={"plan": job.plan.model_copy(update={"placement": placement})})
 
 
 def attempt(job: Job, callbacks: list[Any]) -> None:
@@ -112,7 +131,10 @@ def attempt(job: Job, callbacks: list[Any]) -> None:
         run_config=RunConfig(
             name=f"ray-{os.urandom(6).hex()}",  # a used name would bring Ray's own, older state back
             storage_path=str(Path(job.run) / "ray"),
-            failure_config=FailureConfig(max_failures=0),
+            # every failure is the driver's to answer: Ray would go on from the checkpoint that this attempt had
+            failure_config=FailureConfig(
+                max_failures=0, max_preemption_failures=0, controller_failure_limit=0
+            ),
             callbacks=callbacks,
         ),
     )
@@ -157,34 +179,12 @@ def environment(plan: RunPlan) -> dict[str, str]:
     return {
         "OMP_NUM_THREADS": str(plan.placement.cpus_per_worker),
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(HEALTH_SECONDS),
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(PLACE_SECONDS),
         "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",
         "WDS_SECURE": "1",
         **cpu,
     }
-
-
-def reached(run: Path) -> int:
-    """The last step that was logged."""
-    rows = last_rows(run / METRICS, 1)
-    return int(rows[-1]["step"]) if rows else 0
-
-
-def root_cause(error: TrainingFailedError) -> BaseException:
-    """The failure that started it: a declared error of ours, else a death, else the first: not a lost peer's echo."""
-    if not isinstance(error, WorkerGroupError):
-        cause: BaseException = error
-        return cause
-    failures: list[BaseException] = list(error.worker_failures.values())
-    ours = [failure for failure in failures if isinstance(failure, (RunError, DataError))]
-    died = [failure for failure in failures if isinstance(failure, ray.exceptions.RayActorError)]
-    first: BaseException = [*ours, *died, *failures, error][0]
-    return first
-
-
-def one_line(error: BaseException) -> str:
-    """An error's type and first line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def quiet_ray() -> None:

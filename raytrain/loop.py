@@ -7,6 +7,7 @@ loop can stop after any step and go on from TrainState alone.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -37,7 +38,7 @@ class Run:
     `save` takes a snapshot of the step, which becomes a checkpoint behind the next ones; `durable` waits for it.
 
     `last` is the step to end after, the plan's own or a rung's. `evaluate_train` looks at some of the training images.
-    `teacher` gives logits for the images that the network is trained on.
+    `teacher` gives logits for the images that the network is trained on. `watched` is around each step.
     """
 
     plan: RunPlan
@@ -53,6 +54,7 @@ class Run:
     report: Callable[[dict[str, float]], None]
     stop_asked: Callable[[], bool]
     last: int
+    watched: Callable[[], AbstractContextManager[None]] = nullcontext
     evaluate_train: Callable[[nn.Module], Evaluation | None] | None = None
     teacher: Callable[[torch.Tensor], torch.Tensor] | None = None
     clock: Callable[[], float] = time.monotonic
@@ -63,7 +65,8 @@ def train(run: Run) -> None:
     """Train to the run's last step. Raises ResumeLater, after a checkpoint, when asked to stop before."""
     lengths, state = run.plan.lengths, run.state
     while state.step < run.last:
-        stop = train_step(run)
+        with run.watched():
+            stop = train_step(run)
         best = due(state.step, lengths.evaluate_every, run.last) and evaluate(run)
         save = stop or best or due(state.step, lengths.checkpoint_every, run.last)
         if save or epoch_ended(run):

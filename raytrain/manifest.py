@@ -72,7 +72,12 @@ def key_of(step: int) -> str:
 def complete_steps(store: Store) -> list[int]:
     """The steps whose checkpoints were finished (verified or not), oldest first."""
     found = [key for key in store.list("checkpoints/step-") if key.endswith(f"/{MANIFEST}")]
-    return sorted(int(PurePosixPath(key).parent.name.removeprefix("step-")) for key in found)
+    return sorted(step_of(str(PurePosixPath(key).parent)) for key in found)
+
+
+def step_of(folder: str) -> int:
+    """The step of a checkpoint, by its folder's key or URL."""
+    return int(PurePosixPath(folder).name.removeprefix("step-"))
 
 
 def started_steps(store: Store) -> list[int]:

@@ -11,14 +11,17 @@ STOP_FILE = "stop"
 
 
 @contextmanager
-def stopping_politely(run: Path, say: Callable[[str], None]) -> Iterator[None]:
+def stopping_politely(run: Path, say: Callable[[str], None]) -> Iterator[threading.Event]:
     """On SIGTERM or Ctrl-C ask the workers to stop with a checkpoint; the run then ends with ResumeLater, exit code 75.
+
+    Yields whether it was asked by a signal.
 
     A second Ctrl-C does not wait for them. Set after Ray has connected: it takes SIGTERM for itself. Only a main
     thread can; a sweep's trial has none.
     """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -26,11 +29,12 @@ def stopping_politely(run: Path, say: Callable[[str], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
         say(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint{again}")
+        asked.set()
         (run / STOP_FILE).touch()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from raytrain.errors import RunError
 from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
 from raytrain.execution import prepare
+from raytrain.hang import HangWatch, stacks_file
 from raytrain.loop import Run, train
 from raytrain.manifest import verify
 from raytrain.microbatch import Fits, on_device, settle
@@ -87,10 +89,13 @@ def work(
     engine, state = start(job, data, ranks, log)
     log.start(state.step)
     saver = Saver(store=open_store(job.run), plan=job.plan, classes=data.classes, ranks=ranks, log=log)
+    watch = HangWatch(stacks_file(run, ranks.rank))
     try:
-        train(assemble(job, data, ranks, log, engine, state, saver, report))
+        parts = assemble(job, data, ranks, log, engine, state, saver, report)
+        train(replace(parts, watched=watch.step))
     finally:
         saver.close()
+        watch.close()
         log.close()
 
 
