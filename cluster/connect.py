@@ -5,8 +5,10 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
+import ray._private.worker
 from ray._private.state import state  # no public call tells which nodes are draining
 
 from cluster.errors import REFUSED, ClusterError, ClusterUsageError
@@ -30,6 +32,8 @@ def connected(address: str | None, environment: dict[str, str]) -> Iterator[None
     _refuse_silence(target)
     os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "120")
     os.environ.update(environment)  # Ray Train hands the driver's own RAY_TRAIN_* settings to its controller
+    # whatever log_to_driver is, Ray prints a lost host's last log lines among the results: its losses are told by us
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     try:
         ray.init(
             address=target,
@@ -97,9 +101,18 @@ def room(cpus: int, gpu: bool) -> int:
     return sum(_fit(node, cpus, gpu) for node in _nodes())
 
 
+def hosts(cpus: int, gpu: bool) -> list[str]:
+    """The names of the hosts that hold such a worker, in order."""
+    return sorted(node["NodeManagerHostname"] for node in _alive() if _fit(node["Resources"], cpus, gpu))
+
+
 def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in _alive()]
+
+
+def _alive() -> list[dict[str, Any]]:
     leaving = state.get_draining_nodes()
-    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
 
 
 def _fit(node: dict[str, float], cpus: int, gpu: bool) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from cluster.connect import check_room, connected, room
+from cluster.connect import check_room, connected, hosts, room
 from data_shards.store import open_store
 from raytrain.claim import check_claim, claim, run_lock
 from raytrain.elastic import placed, watching
@@ -105,10 +105,12 @@ def fitting(job: Job, say: Callable[[str], None]) -> Job:
         )
     workers = placement.workers
     after = f", going on after step {step_of(job.resume)}" if job.resume else ""
-    fewer = f" of {wanted}, which is what the cluster holds now" if workers < wanted else ""
-    say(f"starting {workers} worker{'s' if workers > 1 else ''}{fewer}{after}")
+    fewer = ""
     if workers < wanted:
-        event(Path(job.run), "fewer_workers", workers=workers, wanted=wanted)
+        there = hosts(placement.cpus_per_worker, placement.gpu)
+        fewer = f" of {wanted}: the hosts that are left are {', '.join(there)}"
+        event(Path(job.run), "fewer_workers", workers=workers, wanted=wanted, hosts=there)
+    say(f"starting {workers} worker{'s' if workers > 1 else ''}{fewer}{after}")
     return job.model_copy(update={"plan": job.plan.model_copy(update={"placement": placement})})
 
 

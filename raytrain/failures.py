@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckTimeoutError  # no public name for it
 
 from data_shards.errors import DataError, DataProcessError
 from raytrain.errors import ResumeLater, RunError
@@ -43,13 +44,17 @@ class Failures:
         self.count = self.count + 1 if step <= self.last_step else 1
         self.last_step = max(step, self.last_step)
         who = worker(self.run, rank)
+        lost = (
+            "lost" if rank is None or is_gone(cause) else "an error of"
+        )  # its own death, or what it says of others
         event(self.run, "worker_lost", step=step, worker=who, cause=one_line(cause), detail=str(cause))
         if self.count >= MOST_FAILURES_WITHOUT_PROGRESS:
             raise RunError(
-                f"stopped: {self.count} failures in a row at step {step + 1}, the last: {who}, {one_line(cause)}. "
-                f"{self.samples_of(step + 1)}. The last checkpoint is kept; see {self.run}/events.jsonl"
+                f"stopped: {self.count} failures in a row at step {step + 1}, the last: {lost} {who}, "
+                f"{one_line(cause)}. {self.samples_of(step + 1)}. "
+                f"The last checkpoint is kept; see {self.run}/events.jsonl"
             ) from None
-        return f"lost {who} after step {step} ({one_line(cause)}); restarting from the newest checkpoint"
+        return f"{lost} {who} after step {step} ({one_line(cause)}); restarting from the newest checkpoint"
 
 
 def root_cause(error: TrainingFailedError) -> tuple[int | None, BaseException]:
@@ -61,9 +66,13 @@ def root_cause(error: TrainingFailedError) -> tuple[int | None, BaseException]:
         return None, error
     failures: list[tuple[int | None, BaseException]] = list(error.worker_failures.items())
     ours = [one for one in failures if isinstance(one[1], (RunError, DataError))]
-    silent = [one for one in failures if "HealthCheckTimeout" in type(one[1]).__name__]
-    died = [one for one in failures if isinstance(one[1], RayActorError)]
-    return [*ours, *silent, *died, *failures, (None, error)][0]
+    gone = [one for one in failures if is_gone(one[1])]
+    return [*ours, *gone, *failures, (None, error)][0]
+
+
+def is_gone(cause: BaseException) -> bool:
+    """Whether a worker died, or has not answered for `raytrain.hang.HEALTH_SECONDS`."""
+    return isinstance(cause, (RayActorError, WorkerHealthCheckTimeoutError))
 
 
 def worker(run: Path, rank: int | None) -> str:

@@ -25,7 +25,7 @@ DOORS = {
     "webdataset": ("data_shards/",),
     "deepspeed": ("raytrain/engine_deepspeed.py",),
     "safetensors": ("raytrain/weights/files.py",),
-    "ray.train": ("raytrain/driver.py", "raytrain/worker.py"),
+    "ray.train": ("raytrain/driver.py", "raytrain/worker.py", "raytrain/failures.py"),
     "ray.tune": ("tuning/",),
     "optuna": ("tuning/",),
     "ray.job_submission": ("cluster/jobs.py",),
