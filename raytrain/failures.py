@@ -44,17 +44,16 @@ class Failures:
         self.count = self.count + 1 if step <= self.last_step else 1
         self.last_step = max(step, self.last_step)
         who = worker(self.run, rank)
-        lost = (
-            "lost" if rank is None or is_gone(cause) else "an error of"
-        )  # its own death, or what it says of others
         event(self.run, "worker_lost", step=step, worker=who, cause=one_line(cause), detail=str(cause))
+        what = (
+            f"{who} {'was lost' if is_gone(cause) else 'failed'}"  # of a lost peer, whoever told of it first
+        )
         if self.count >= MOST_FAILURES_WITHOUT_PROGRESS:
             raise RunError(
-                f"stopped: {self.count} failures in a row at step {step + 1}, the last: {lost} {who}, "
-                f"{one_line(cause)}. {self.samples_of(step + 1)}. "
-                f"The last checkpoint is kept; see {self.run}/events.jsonl"
+                f"stopped: {self.count} failures in a row at step {step + 1}, the last: {what} ({one_line(cause)}). "
+                f"{self.samples_of(step + 1)}. The last checkpoint is kept; see {self.run}/events.jsonl"
             ) from None
-        return f"{lost} {who} after step {step} ({one_line(cause)}); restarting from the newest checkpoint"
+        return f"{what} after step {step} ({one_line(cause)}); restarting from the newest checkpoint"
 
 
 def root_cause(error: TrainingFailedError) -> tuple[int | None, BaseException]:

@@ -96,7 +96,7 @@ def test_a_host_is_lost_and_comes_back_and_a_worker_is_stopped(
     stopped = json.loads((run / "workers" / "rank-1.json").read_text())
     os.kill(stopped["pid"], signal.SIGSTOP)
     began = time.monotonic()
-    until_said(said, f"\nlost worker 1 (process {stopped['pid']} on {stopped['host']}) after step ")
+    until_said(said, f"\nworker 1 (process {stopped['pid']} on {stopped['host']}) was lost after step ")
     print(f"found after {time.monotonic() - began:.0f} s")
     assert "train_step" in (run / "workers" / "rank-0.stacks").read_text(), "where the others waited"
     assert driver.wait(PATIENCE) == 0, said.read_text()
