@@ -18,7 +18,7 @@ from data_shards.synth import SynthOptions, synth
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 SETTINGS = [
-    "epochs=30", "global_batch=12", "precision=fp32", "evaluate_epochs=30", "checkpoint_epochs=0.5",
+    "epochs=8", "global_batch=12", "precision=fp32", "evaluate_epochs=8", "checkpoint_epochs=0.5",
     "model.depths=[2]", "regularization.mixup=0", "regularization.cutmix=0",
 ]  # fmt: skip
 PATIENCE = 300.0
