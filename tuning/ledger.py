@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from data_shards.shardset import Value
 from data_shards.store import NotFoundError, open_store
+from data_shards.store.local import sync_folder
 from raytrain.errors import RunError
 from raytrain.runlog import utc_now
 
@@ -88,7 +89,7 @@ class Ledger(Generic[Row]):
                 file.flush()
                 os.fsync(file.fileno())
             if not size:
-                _sync_folder(self.file.parent)
+                sync_folder(self.file.parent)
         except OSError as error:
             if self.file.exists():
                 os.truncate(self.file, size)
@@ -153,12 +154,3 @@ def read_ledger(file: Path, kinds: TypeAdapter[Row]) -> tuple[list[Row], list[da
         times.append(written.time)
         whole += len(line) + 1
     return rows, times, whole
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the name of a new file survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,6 +24,23 @@ NAME = re.compile(r"[a-z]([a-z0-9-]{0,45}[a-z0-9])?")
 JOBS_API = "http://127.0.0.1:8265"
 
 
+RUN_TO_ITS_END = """\
+{command} &
+child=$!
+trap 'kill -TERM "$child"' TERM
+code=0
+wait "$child" || code=$?
+while kill -0 "$child" 2> /dev/null; do
+    code=0
+    wait "$child" || code=$?
+done
+"""
+"""Of a script: the command in the background, SIGTERM handed on to it, and its exit code in `code`.
+
+A trapped signal ends `wait` at once, so it is asked for again until the child is gone.
+"""
+
+
 class Job(BaseModel):
     """A `raytrain` command to run on a fleet. `ray_version` is what the image has, in KubeRay's manifest."""
 

@@ -10,24 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster.errors import ClusterError, ClusterUsageError
-from cluster.flavours.base import Command, Job, Rendered, check_name, write_private
+from cluster.flavours.base import RUN_TO_ITS_END, Command, Job, Rendered, check_name, write_private
 from cluster.jobs import JobState
 
-SCRIPT = """\
+SCRIPT = (
+    """\
 #!/bin/sh
 # raytrain job {name} on this machine. SIGTERM goes on to the run, which writes a checkpoint and ends with 75.
 export RAYTRAIN_FLEET={fleet}
-{command} &
-child=$!
-trap 'kill -TERM "$child"' TERM
-code=0
-wait "$child" || code=$?
-while kill -0 "$child" 2> /dev/null; do
-    code=0
-    wait "$child" || code=$?
-done
+"""
+    + RUN_TO_ITS_END
+    + """\
 echo "$code" > "${{0%/*}}/exit_code"
 """
+)
 BETWEEN_LOOKS = 0.5  # seconds
 
 

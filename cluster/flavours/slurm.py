@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster.errors import ClusterError, ClusterUsageError
-from cluster.flavours.base import Command, Job, Rendered, check_name, run, write_private
+from cluster.flavours.base import RUN_TO_ITS_END, Command, Job, Rendered, check_name, run, write_private
 from cluster.jobs import ENDED, JobState
 from cluster.places import Slurm
 
@@ -31,7 +31,8 @@ STATES = {
 }
 STOPPED_CODE = 75
 
-BODY = """
+BODY = (
+    """
 set -euo pipefail
 export PATH={bin}:"$PATH"
 rm -f "$SLURM_SUBMIT_DIR/exit_code"
@@ -65,21 +66,16 @@ fi
 
 # The run waits for its nodes itself. SIGTERM, here before the time limit, makes it write a checkpoint and end with 75.
 export RAY_ADDRESS="$ip:$port"
-{command} &
-child=$!
-trap 'kill -TERM "$child"' TERM
-code=0
-wait "$child" || code=$?
-while kill -0 "$child" 2> /dev/null; do
-    code=0
-    wait "$child" || code=$?
-done
+"""
+    + RUN_TO_ITS_END
+    + """\
 if [ "$code" -eq 75 ] && [ ! -e "$SLURM_SUBMIT_DIR/stopped" ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 echo "$code" > "$SLURM_SUBMIT_DIR/exit_code"
 exit "$code"
 """
+)
 
 
 class SlurmCluster:

@@ -70,7 +70,7 @@ class LocalStore:
             except BaseException:
                 Path(name).unlink()
                 raise
-            _sync_directory(path.parent)
+            sync_folder(path.parent)
 
     def delete(self, key: str) -> None:
         """Remove `key`, what a killed write of it left behind, and its folder if that was the last file in it."""
@@ -159,7 +159,7 @@ def _fill(file: BinaryIO, content: bytes | Path) -> None:
     os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """A rename is durable only when its directory is on the disk too."""
     handle = os.open(path, os.O_RDONLY)
     try:

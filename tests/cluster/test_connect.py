@@ -3,20 +3,33 @@
 import pytest
 import ray
 
-from cluster.connect import check_room, connected, room
+from cluster.connect import check_room, connected, hosts, room
 from cluster.errors import ClusterError, ClusterUsageError
 
+
+def node(name: str, alive: bool = True, **resources: float) -> dict[str, object]:
+    return {"NodeID": name, "NodeManagerHostname": name, "Alive": alive, "Resources": resources}
+
+
 NODES = [
-    {"Alive": True, "Resources": {"CPU": 7.0, "GPU": 2.0}},
-    {"Alive": True, "Resources": {"CPU": 3.0}},
-    {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+    node("b", CPU=7.0, GPU=2.0),
+    node("a", CPU=3.0),
+    node("dead", alive=False, CPU=64.0, GPU=8.0),
+    node("leaving", CPU=64.0, GPU=8.0),
 ]
+
+
+@pytest.fixture(autouse=True)
+def drained(monkeypatch):
+    """One of the hosts is being taken away, by 0: no deadline."""
+    monkeypatch.setattr("cluster.connect.state.get_draining_nodes", lambda: {"leaving": 0})
 
 
 @pytest.mark.parametrize(("cpus", "gpu", "fits"), [(1, False, 10), (2, False, 4), (2, True, 2), (4, True, 1)])
 def test_room_is_counted_node_by_node(monkeypatch, cpus, gpu, fits):
     monkeypatch.setattr(ray, "nodes", lambda: NODES)
     assert room(cpus, gpu) == fits
+    assert hosts(cpus, gpu) == [name for name, holds in (("a", not gpu and cpus <= 3), ("b", True)) if holds]
     check_room(fits, cpus, gpu)
     with pytest.raises(ClusterError, match=f"room for {fits}. Use --workers {fits}"):
         check_room(fits + 1, cpus, gpu)
