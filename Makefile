@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # one thread each: two processes with two threads of torch's wait for each other, up to 15 times as long
-FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not ranks"
+FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not ranks and not slow"
 
 .PHONY: demo sweep test fast check bench clean help
 
@@ -46,7 +46,7 @@ sweep: $(READY)
 test: $(READY) check
 	@echo "== every test: about 11 minutes on 2 cores =="
 	$(FAST)
-	$(BIN)/python -m pytest -m "ray or ranks"
+	$(BIN)/python -m pytest -m "ray or ranks or slow"
 
 fast: $(READY)
 	$(FAST)

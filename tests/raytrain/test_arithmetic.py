@@ -51,6 +51,7 @@ def kept_bytes(spec, size, batch, device):
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMED)
 def test_named_networks_are_counted_as_torch_counts_them(name):
     spec, size = NAMED[name]
