@@ -145,7 +145,10 @@ class MadeWorld:
             checks.one_batch(wrong(real, batch)),
             checks.blanked_images(wrong(real, batch), blind),
             checks.held_out_labels(
-                wrong(short, train.part(0, LOOKED_AT)), wrong(short, self.minival.part(0, LOOKED_AT)), chance
+                wrong(short, train.part(0, LOOKED_AT)),
+                wrong(short, self.minival.part(0, LOOKED_AT)),
+                chance,
+                SHORT_STEPS,
             ),
         )
 

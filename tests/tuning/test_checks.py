@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tuning.method import checks
-from tuning.method.values import Rate
+from tuning.method.values import Check, Rate
 
 
 def rate(share: float, of: int = 2000) -> Rate:
@@ -30,15 +30,23 @@ def test_pixels_must_help() -> None:
     assert checks.blanked_images(rate(0.0, 32), rate(0.4, 32)).green  # two classes, one batch
 
 
+def held_out(train: Rate, held_out: Rate, chance: float) -> Check:
+    return checks.held_out_labels(train, held_out, chance, 150)
+
+
 def test_held_out_labels_are_judged_only_by_who_has_learned() -> None:
-    assert checks.held_out_labels(rate(0.2), rate(0.3), 0.75).green
-    assert not checks.held_out_labels(rate(0.2), rate(0.76), 0.75).green
-    assert checks.held_out_labels(rate(0.74), rate(0.75), 0.75).green  # nothing learned yet: no proof
-    assert checks.held_out_labels(
-        rate(0.635, 512), rate(0.664, 512), 0.75
-    ).green  # a little learned, of both alike
+    assert held_out(rate(0.2), rate(0.3), 0.75).green
+    assert not held_out(rate(0.2), rate(0.76), 0.75).green
+    assert held_out(rate(0.74), rate(0.75), 0.75).green  # nothing learned yet: no proof
+    assert held_out(rate(0.635, 512), rate(0.664, 512), 0.75).green  # a little learned, of both alike
     few = Rate(wrong=140, of=160)
-    assert checks.held_out_labels(rate(0.85), few, 15 / 16).green  # too little learned for so few images
+    assert held_out(rate(0.85), few, 15 / 16).green  # too little learned for so few images
+
+
+def test_what_a_short_training_shows_on_held_out_images_is_kept_with_its_steps() -> None:
+    assert held_out(rate(0.2), rate(0.3), 0.75).learned
+    assert held_out(rate(0.2), rate(0.3), 0.75).steps == 150
+    assert not held_out(rate(0.70), rate(0.73), 0.75).learned  # 2 standard errors
 
 
 def test_one_shared_image_is_a_leak() -> None:

@@ -21,7 +21,7 @@ from tuning.method.state import MethodState, after, replay
 from tuning.method.student import cdf, quantile
 from tuning.method.target import parse_target
 from tuning.method.tell import proposal_text
-from tuning.method.values import Point, Rate, Reading, Trial
+from tuning.method.values import Check, Point, Rate, Reading, Trial
 
 
 @pytest.mark.parametrize(
@@ -288,6 +288,39 @@ def test_who_only_guesses_however_changed_has_a_bug_and_no_weak_model() -> None:
     again = decide(waived, Guesses(noise=0.02, data=0.0, floor=0.14))
     assert isinstance(again, Propose)
     assert again.proposal.verdict.cause in ("floor", "inconclusive"), "a person said that it is none"
+
+
+SHORT = Check(name="held-out labels", green=True, found="")
+
+
+@pytest.mark.parametrize(
+    ("check", "longer", "cause", "words"),
+    [
+        (SHORT.model_copy(update={"steps": 150}), True, "bug", "Look at labels against images"),
+        (
+            SHORT.model_copy(update={"steps": 1500}),
+            True,
+            "inconclusive",
+            "1000 steps are fewer than the 1500",
+        ),
+        (
+            SHORT.model_copy(update={"steps": 150, "learned": True}),
+            True,
+            "inconclusive",
+            "labels and images fit",
+        ),
+        (SHORT.model_copy(update={"steps": 150}), False, "inconclusive", "a longer training was not tried"),
+    ],
+)
+def test_a_training_that_may_be_too_short_is_no_bug(
+    check: Check, longer: bool, cause: str, words: str
+) -> None:
+    world = Guesses(noise=0.02, data=0.0, floor=0.14, checks=[check])
+    world.offered = tuple(one for one in world.offered if longer or one.kind != "longer")
+    found = proposed(world, spec())[1].verdict
+    assert found.cause == cause
+    assert words in found.evidence[-1]
+    assert ("more epochs" in found.would_change_it) == (cause == "inconclusive")
 
 
 def test_what_fewer_images_do_not_show_beyond_doubt_is_no_lack_of_data() -> None:

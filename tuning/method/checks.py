@@ -56,8 +56,8 @@ def blanked_images(real: Rate, blanked: Rate) -> Check:
     )
 
 
-def held_out_labels(train: Rate, held_out: Rate, chance: float) -> Check:
-    """After a short training: what was learned must show on held-out images, or their labels say something else.
+def held_out_labels(train: Rate, held_out: Rate, chance: float, steps: int) -> Check:
+    """After a training of so many steps: what was learned must show on held-out images, or their labels do not fit.
 
     `chance` is the error of whoever always says the commonest class. It is asked only of who has learned so much that
     half of it would show on so few images: no proof is no fault. What it misses, the baseline's health finds.
@@ -69,6 +69,8 @@ def held_out_labels(train: Rate, held_out: Rate, chance: float) -> Check:
         green=shows or not learned,
         found=f"error {train.share:.3f} on trained images, {held_out.share:.3f} on held-out ones; chance {chance:.3f}",
         fix="the class order of the held-out set against the training set's, or labels shuffled against their images",
+        steps=steps,
+        learned=held_out.share + LEARNED * held_out.standard_error < chance,
     )
 
 

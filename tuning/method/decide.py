@@ -17,7 +17,7 @@ from tuning.method.health import findings
 from tuning.method.probes import candidates, probe
 from tuning.method.rows import Outcome, Proposal
 from tuning.method.state import MethodState
-from tuning.method.values import Change, Kind, Reading, Trial, Verdict
+from tuning.method.values import Change, Kind, Reading, Trial, Verdict, nothing_beyond
 from tuning.method.world import World
 
 State = Literal["PREFLIGHT", "BASELINE", "HEALTH", "CONFIRM", "PROBE", "END"]
@@ -209,7 +209,7 @@ def _pinned(change: Change, state: MethodState) -> bool:
 
 def _untested(state: MethodState, world: World, offered: Sequence[Change]) -> list[str]:
     kinds = {one.kind for one in world.changes(state.settings)}
-    texts = [f"{kind}: nothing to change there" for kind in KINDS if kind not in kinds]
+    texts = [nothing_beyond(kind) for kind in KINDS if kind not in kinds]
     texts += [f"{one.name}: {_pins(one, state)} pinned" for one in offered if _pinned(one, state)]
     if not state.full and "longer" in kinds:
         texts.append("longer: rounds are shortened")

@@ -44,7 +44,7 @@ def preflight(
     note(checks.blanked_images(real, blanked))
     short = lessons.lesson(plan, data, steps=STEPS, seconds=SECONDS, count=LOOKED_AT)
     chance = 1 - max(part.chosen.class_counts) / sum(part.chosen.class_counts)
-    note(checks.held_out_labels(short.train, short.held_out, chance))
+    note(checks.held_out_labels(short.train, short.held_out, chance, short.steps))
     note(
         checks.input_speed(
             lessons.reading_speed(plan, data, READ), images_per_second(plan, fleet, short.trained)

@@ -115,7 +115,11 @@ class Reading(Value):
 
 
 class Check(Value):
-    """A test before anything is spent. `found` says what was measured, against what; `fix` what to do if it is red."""
+    """A test before anything is spent. `found` says what was measured, against what; `fix` what to do if it is red.
+
+    steps      of the short training that was looked at, 0 where there was none
+    learned    whether that was better than guessing on held-out images, by 3 standard errors
+    """
 
     name: Literal[
         "initial loss",
@@ -130,6 +134,8 @@ class Check(Value):
     green: bool
     found: str
     fix: str = ""
+    steps: NonNegativeInt = 0
+    learned: bool = False
 
 
 class Effect(Value):
@@ -154,6 +160,11 @@ class Effect(Value):
     def counts(self) -> bool:
         """Whether it helps, beyond doubt and by enough to matter."""
         return self.mean < -self.least
+
+
+def nothing_beyond(kind: Kind) -> str:
+    """What a verdict's `untested` says of a kind of change that the recipe has no more of."""
+    return f"{kind}: nothing to change there"
 
 
 Cause = Literal[

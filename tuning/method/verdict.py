@@ -78,21 +78,51 @@ def probed(state: MethodState, probing: Probing, gaps: Gaps, untested: Sequence[
 
 
 def _guessing(state: MethodState, probing: Probing, gaps: Gaps, untested: Sequence[str]) -> Verdict:
-    """Trained to its end, with every change, and still no better than guessing: that is no question of the model."""
+    """With every change still no better than guessing: that is no question of the model, if it was trained enough."""
+    short = _too_short(state, probing)
+    guessing = (
+        f"guessing is wrong in {gaps.chance:.2%}: neither this training nor any of {len(probing.found)} changes to "
+        "it is better on held-out images beyond doubt"
+    )
     return Verdict(
-        cause="bug",
+        cause="inconclusive" if short else "bug",
         change=None,
         evidence=(
             *standing(state, gaps),
-            f"guessing is wrong in {gaps.chance:.2%}: neither this training nor any of {len(probing.found)} changes to "
-            "it is better on held-out images beyond doubt. Look at labels against images, in training and held out",
+            f"{guessing}. {short or 'Look at labels against images, in training and held out'}",
         ),
         effects=tuple(one.effect for one in _by_worth(probing.found)),
         confidence=None,
         gpu_hours=state.spent,
         untested=(*probing.untested, *untested),
-        would_change_it="a training that is better than guessing on held-out images",
+        would_change_it=(
+            "more epochs, or a learning rate further away, until a training is better than guessing on held-out images"
+            if short
+            else "a training that is better than guessing on held-out images"
+        ),
     )
+
+
+def _too_short(state: MethodState, probing: Probing) -> str:
+    """Why only guessing is no proof of a fault in labels or images: more steps may be all that it takes. "" if it is.
+
+    The preflight's short training has neither the recipe's learning rate nor its regularization: where that learned,
+    labels and images fit, and where it had more steps than the recipe, the recipe's own say less.
+    """
+    steps = max(reading.steps for reading in state.readings().values())
+    for check in state.checks or ():
+        if check.learned:
+            return (
+                f"the preflight's short training was better after {check.steps} steps, so labels and images fit; "
+                f"the recipe's has {steps}"
+            )
+        if steps < check.steps:
+            return (
+                f"{steps} steps are fewer than the {check.steps} of the preflight, which tell no fault either"
+            )
+    if not any(one.effect.change.kind == "longer" for one in probing.found):
+        return f"a longer training was not tried, and this one has {steps} steps"
+    return ""
 
 
 def _without(state: MethodState, probing: Probing, gaps: Gaps, untested: Sequence[str]) -> Verdict:

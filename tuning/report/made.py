@@ -4,7 +4,7 @@ from collections.abc import Container, Sequence
 
 from data_shards.shardset import Value
 from tuning.method.rows import Finished, Force, Row, Trained
-from tuning.method.values import Change, Effect, Kind
+from tuning.method.values import Change, Effect, Kind, nothing_beyond
 from tuning.report.condition import Condition
 from tuning.report.stations import Turn, turns
 
@@ -102,8 +102,7 @@ def _beyond(rows: Sequence[Row], turn: Turn, change: Change, later: Container[Ki
     tried = change.kind in later
     verdicts = [one.proposal.verdict for one in turns(rows) if one.row > turn.row]
     verdicts += [row.verdict for row in rows if isinstance(row, Finished) and row.verdict is not None]
-    untested = [text for verdict in verdicts for text in verdict.untested]
-    ends = any(text.startswith(f"{change.kind}: nothing") for text in untested)
+    ends = any(nothing_beyond(change.kind) in verdict.untested for verdict in verdicts)
     return Condition(
         name="boundary",
         holds=tried or ends,
