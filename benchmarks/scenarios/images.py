@@ -68,7 +68,3 @@ class Codes:
             for label in range(self.classes)
         ]
         return torch.stack([torch.as_tensor(each) for each in sums], dim=1)
-
-    def bayes_error(self, images: Images) -> float:
-        """The error of whoever knows the codes and the noise, on these images."""
-        return (self.posterior(images.pixels).argmax(1) != images.labels).double().mean().item()

@@ -296,7 +296,7 @@ SHORT = Check(name="held-out labels", green=True, found="")
 @pytest.mark.parametrize(
     ("check", "longer", "cause", "words"),
     [
-        (SHORT.model_copy(update={"steps": 150}), True, "bug", "Look at labels against images"),
+        (SHORT.model_copy(update={"steps": 150}), True, "bug", "look at labels against images"),
         (
             SHORT.model_copy(update={"steps": 1500}),
             True,

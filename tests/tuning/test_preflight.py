@@ -66,7 +66,7 @@ def plan_for(data: str) -> RunPlan:
 
 def held_out_labels(data: str) -> checks.Check:
     found = lessons.lesson(plan_for(data), data, steps=STEPS, seconds=60, count=200)
-    return checks.held_out_labels(found.train, found.held_out, 1 - 1 / CLASSES)
+    return checks.held_out_labels(found.train, found.held_out, 1 - 1 / CLASSES, found.steps)
 
 
 def test_what_is_sound_is_green(sound: str) -> None:

@@ -12,7 +12,6 @@ from tuning.method.state import OUTSIDE, MethodState
 from tuning.method.student import cdf
 from tuning.method.values import Change, Check, Verdict
 
-FIX = "mend it and run again: nothing else is worth its price before"
 SURE = 3.0  # standard errors
 WHOLE = {"bug": "the same checks green", "input": "images that come in time", "numerics": "finite steps"}
 
@@ -89,7 +88,7 @@ def _guessing(state: MethodState, probing: Probing, gaps: Gaps, untested: Sequen
         change=None,
         evidence=(
             *standing(state, gaps),
-            f"{guessing}. {short or 'Look at labels against images, in training and held out'}",
+            f"{guessing}: {short or 'look at labels against images, in training and held out'}",
         ),
         effects=tuple(one.effect for one in _by_worth(probing.found)),
         confidence=None,
