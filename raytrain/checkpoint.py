@@ -98,8 +98,8 @@ def prune(store: Store, step: int, keep: int, best: int) -> None:
 
     Nothing is deleted before `step` was read back: RunError where it is not what was saved. So whatever else is
     damaged, one whole checkpoint is left. What lies after `step` is damaged, as the run had to go on from before it,
-    and will be made again: it is no reason to delete anything. What a killed save or prune left before `step` goes
-    too. Each manifest goes first.
+    and will be made again: it is no reason to delete anything. What a killed save or prune left goes too, drafts and
+    uploads of any step: no other save is under way. Each manifest goes first.
     """
     verify(f"{store.url}/{key_of(step)}")
     kept = {*[done for done in complete_steps(store) if done <= step][-keep:], best}
@@ -109,6 +109,8 @@ def prune(store: Store, step: int, keep: int, best: int) -> None:
         store.delete(f"{key_of(old)}/{MANIFEST}")
         for key in store.list(f"{key_of(old)}/"):
             store.delete(key)
+    for write in store.unfinished("checkpoints/"):
+        store.abort(write)
 
 
 def _to_bytes(tensors: Any) -> bytes:

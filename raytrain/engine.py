@@ -78,6 +78,13 @@ class Engine(Protocol):
         """The weights alone, fp32 on the CPU, with buffers averaged over ranks; every rank must call."""
         ...
 
+    def whole(self) -> nn.Module:
+        """A network with all weights on this rank, to be evaluated and looked at; every rank must call.
+
+        It is `module`, but at ZeRO 3, where it is a copy of this moment.
+        """
+        ...
+
 
 def weights_of(module: nn.Module) -> list[Tensor]:
     """Copies of all parameters, where they are."""
@@ -87,7 +94,7 @@ def weights_of(module: nn.Module) -> list[Tensor]:
 def update_ratio(before: list[Tensor], module: nn.Module) -> float:
     """|update| / |weights|, both over all parameters: what a step did to the weights `before` it.
 
-    In both engines the module holds whole parameters on every rank, so this needs no collective.
+    `module` holds whole parameters, as `Engine.whole` gives it.
     """
     moved = torch._foreach_sub([parameter.detach() for parameter in module.parameters()], before)
     sizes = [torch.stack(torch._foreach_norm(tensors)).norm() for tensors in (moved, before)]
@@ -101,13 +108,15 @@ def average_buffers(module: nn.Module) -> None:
     DeepSpeed keeps the running statistics equal, and a checkpoint holds only one copy. So they are averaged wherever
     one network is wanted of all ranks: before an evaluation and a checkpoint (timm/utils/distributed.py,
     distribute_bn). SyncBN would cost two collectives per norm and step, and torch's refuses CPU tensors.
+    In fp64 the mean of equal numbers is that number: what is loaded on three ranks is saved as it was.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
     for buffer in module.buffers():
         if buffer.is_floating_point():
-            dist.all_reduce(buffer)
-            buffer.div_(dist.get_world_size())
+            total = buffer.double()
+            dist.all_reduce(total)
+            buffer.copy_(total / dist.get_world_size())
 
 
 class BufferGuard:
@@ -153,6 +162,24 @@ def load_ema(ema: Ema | None, state: EngineState) -> None:
     """Go on with the average of a saved state, where both have one."""
     if ema is not None and state.ema is not None:
         ema.load(state.ema)
+
+
+def moments_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    """The moments of an optimizer that has whole parameters, as `EngineState` holds them."""
+    keys, moments = moment_keys(optimizer), {}
+    for name, parameter in module.named_parameters():
+        held = optimizer.state.get(parameter, {})
+        moments[name] = cpu_copy({key: held.get(key, torch.zeros_like(parameter)) for key in keys})
+    return moments
+
+
+def load_moments(module: nn.Module, optimizer: torch.optim.Optimizer, state: EngineState) -> None:
+    """Give them back."""
+    for name, parameter in module.named_parameters():
+        held = {key: torch.empty_like(parameter).copy_(tensor) for key, tensor in state.moments[name].items()}
+        if isinstance(optimizer, torch.optim.AdamW):
+            held["step"] = torch.tensor(float(state.applied), device=parameter.device)
+        optimizer.state[parameter] = held
 
 
 def moment_keys(optimizer: torch.optim.Optimizer) -> list[str]:
@@ -220,11 +247,7 @@ class TorchEngine:
 
     def save(self) -> EngineState:
         """See Engine."""
-        moments = {}
-        for name, parameter in self.module.named_parameters():
-            held = self.optimizer.state.get(parameter, {})
-            keys = moment_keys(self.optimizer)
-            moments[name] = cpu_copy({key: held.get(key, torch.zeros_like(parameter)) for key in keys})
+        moments = moments_of(self.module, self.optimizer)
         return EngineState(
             model=self.gather(), moments=moments, applied=self.applied, ema=gather_ema(self.ema)
         )
@@ -234,15 +257,13 @@ class TorchEngine:
         self.module.load_state_dict(state.model)
         load_ema(self.ema, state)
         self.applied = state.applied
-        for name, parameter in self.module.named_parameters():
-            held = {
-                key: torch.empty_like(parameter).copy_(tensor) for key, tensor in state.moments[name].items()
-            }
-            if isinstance(self.optimizer, torch.optim.AdamW):
-                held["step"] = torch.tensor(float(state.applied), device=parameter.device)
-            self.optimizer.state[parameter] = held
+        load_moments(self.module, self.optimizer, state)
 
     def gather(self) -> dict[str, Tensor]:
         """See Engine."""
         average_buffers(self.module)
         return cpu_copy(self.module.state_dict())
+
+    def whole(self) -> nn.Module:
+        """See Engine."""
+        return self.module

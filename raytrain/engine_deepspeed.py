@@ -1,4 +1,4 @@
-"""The same five verbs on DeepSpeed: ZeRO 1 and 2 with `torch_autocast` bf16. The only door to deepspeed.
+"""The same verbs on DeepSpeed: ZeRO 0 to 3 with `torch_autocast` bf16. The only door to deepspeed.
 
 Three of DeepSpeed's own ways are not used, on purpose (docs/LOG.md tells the measurements):
 - its checkpoints: they unpickle, detect no damage and refuse another world size. State is gathered by name.
@@ -6,8 +6,9 @@ Three of DeepSpeed's own ways are not used, on purpose (docs/LOG.md tells the me
 - its shared-memory all-reduce on CPUs: it compiles C++ for a minute at the first start of every machine.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from typing import Any
 
 import deepspeed
@@ -25,12 +26,15 @@ from raytrain.engine import (
     cpu_copy,
     gather_ema,
     load_ema,
+    load_moments,
     moment_keys,
+    moments_of,
 )
 from raytrain.losses import soft_cross_entropy
 from raytrain.optim import set_lr
 from raytrain.plan import RunPlan
 from raytrain.plan.memory import BUCKET
+from raytrain.zero import Piece, parted, sliced
 
 
 def deepspeed_config(plan: RunPlan) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def deepspeed_config(plan: RunPlan) -> dict[str, Any]:
         "train_batch_size": plan.recipe.global_batch,
         "train_micro_batch_size_per_gpu": plan.placement.micro_batch,
         "gradient_accumulation_steps": plan.placement.accumulation,
-        "gradient_clipping": optimizer.clip_norm or 0.0,
+        "gradient_clipping": (optimizer.clip_norm or 0.0) if plan.placement.zero_stage else 0.0,
         "zero_optimization": {
             "stage": plan.placement.zero_stage,
             "reduce_bucket_size": min(BUCKET, plan.estimates.parameters),
@@ -58,6 +62,8 @@ class DeepSpeedEngine:
         self, module: nn.Module, optimizer: torch.optim.Optimizer, plan: RunPlan, ema: Ema | None = None
     ) -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        self.stage, self.clip_norm = plan.placement.zero_stage, plan.recipe.optimizer.clip_norm
+        self.plain = deepcopy(module).cpu() if self.stage == 3 else None  # before its weights are parted
         self.engine, self.zero, _, _ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=deepspeed_config(plan), dist_init_required=False
         )
@@ -80,46 +86,41 @@ class DeepSpeedEngine:
     def step(self, lr: float) -> StepResult:
         """See Engine."""
         set_lr(self.zero, lr)
+        norm = self._clip() if self.stage == 0 else None
+        finite = norm is None or math.isfinite(norm)
+        if not finite:
+            self.module.zero_grad(set_to_none=True)  # ZeRO 0 would apply them: without any, it moves nothing
         self.engine.step()
-        applied = bool(self.engine.was_step_applied())
+        applied = finite and bool(self.engine.was_step_applied())
         self.applied += applied
         self.guard.settle(keep=applied)
         if applied and self.ema is not None:
-            self.ema.update(self.module)
-        norm = self.engine.get_global_grad_norm()
+            self.ema.update(self.whole())
+        if norm is None:
+            norm = self.engine.get_global_grad_norm()
         return StepResult(
             grad_norm=float(norm) if applied and norm is not None else float("nan"), applied=applied
         )
 
     def save(self) -> EngineState:
         """See Engine. Each rank lays its slices of ZeRO's flat state into whole tensors of zeros; their sum is it."""
-        keys = moment_keys(self.inner)
-        whole = {
-            name: {key: torch.zeros_like(parameter, dtype=torch.float32).flatten() for key in keys}
-            for name, parameter in self.module.named_parameters()
-        }
-        for piece in self._pieces():
-            for key in keys:
-                held = self.inner.state.get(piece.flat, {})
-                if key in held:
-                    piece.of_parameter(whole[piece.name][key]).copy_(piece.of_flat(held[key]))
-        moments: dict[str, dict[str, Tensor]] = {}
-        for name, parameter in self.module.named_parameters():
-            for tensor in whole[name].values():
-                dist.all_reduce(tensor)
-            moments[name] = cpu_copy({key: whole[name][key].reshape(parameter.shape) for key in keys})
+        moments = moments_of(self.module, self.inner) if self.stage == 0 else self._sum_of_slices()
         return EngineState(
             model=self.gather(), moments=moments, applied=self.applied, ema=gather_ema(self.ema)
         )
 
     def load(self, state: EngineState) -> None:
         """See Engine. Each rank takes its own slices."""
-        self.module.load_state_dict(state.model)
-        self.zero.refresh_fp32_params()
+        with self._together(first_changes=True):
+            self.module.load_state_dict(state.model)
         load_ema(self.ema, state)
         self.applied = state.applied
+        if self.stage == 0:
+            load_moments(self.module, self.inner, state)
+            return
+        self.zero.refresh_fp32_params()
         keys = moment_keys(self.inner)
-        for flat in self.zero.single_partition_of_fp32_groups:
+        for flat in self._flats():
             self.inner.state[flat] = {key: torch.zeros_like(flat) for key in keys}
             if isinstance(self.inner, torch.optim.AdamW):
                 self.inner.state[flat]["step"] = torch.tensor(float(state.applied), device=flat.device)
@@ -128,41 +129,68 @@ class DeepSpeedEngine:
                 held = self.inner.state[piece.flat][key]
                 piece.of_flat(held).copy_(piece.of_parameter(tensor.flatten()))
 
-    def _pieces(self) -> Iterator["Piece"]:
-        """Where this rank's part of each parameter lies in ZeRO's flat tensors."""
-        for name, parameter in self.module.named_parameters():
-            mapping = getattr(parameter, "_hp_mapping")  # noqa: B009 -- ZeRO hangs it on the parameter
-            if mapping is None:
-                continue
-            here, there = mapping.lp_fragment_address, mapping.get_hp_fragment_address()
-            yield Piece(
-                name=name,
-                flat=self.zero.single_partition_of_fp32_groups[mapping.param_group_index],
-                parameter_start=here.start,
-                flat_start=there.start,
-                numel=here.numel,
-            )
-
     def gather(self) -> dict[str, Tensor]:
         """See Engine."""
         average_buffers(self.module)
-        return cpu_copy(self.module.state_dict())
+        with self._together():
+            return cpu_copy(self.module.state_dict())
 
+    def whole(self) -> nn.Module:
+        """See Engine."""
+        if self.plain is None:
+            return self.module
+        with self._together():
+            self.plain.load_state_dict(self.module.state_dict())
+        return deepcopy(self.plain).to(self.device)
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """`numel` elements of a parameter that this rank's optimizer owns."""
+    def _together(self, first_changes: bool = False) -> AbstractContextManager[Any]:
+        """Have parted weights whole on every rank; `first_changes` spreads what rank 0 makes of them."""
+        if self.stage < 3:
+            return nullcontext()
+        gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
+            list(self.module.parameters()), modifier_rank=0 if first_changes else None
+        )
+        return gathered
 
-    name: str
-    flat: Tensor
-    parameter_start: int
-    flat_start: int
-    numel: int
+    def _sum_of_slices(self) -> dict[str, dict[str, Tensor]]:
+        keys = moment_keys(self.inner)
+        moments = {}
+        shapes = self._shapes()
+        whole = {
+            name: {key: torch.zeros(shape.numel(), device=self.device) for key in keys}
+            for name, shape in shapes.items()
+        }
+        for piece in self._pieces():
+            held = self.inner.state.get(piece.flat, {})
+            for key in keys:
+                if key in held:
+                    piece.of_parameter(whole[piece.name][key]).copy_(piece.of_flat(held[key]))
+        for name, shape in shapes.items():
+            for tensor in whole[name].values():
+                dist.all_reduce(tensor)
+            moments[name] = cpu_copy({key: whole[name][key].reshape(shape) for key in keys})
+        return moments
 
-    def of_parameter(self, flattened: Tensor) -> Tensor:
-        """The piece within the flattened parameter."""
-        return flattened.narrow(0, self.parameter_start, self.numel)
+    def _shapes(self) -> dict[str, torch.Size]:
+        """The whole parameters' shapes: ZeRO 3 leaves them empty, and hangs the shape on them."""
+        return {name: getattr(held, "ds_shape", held.shape) for name, held in self.module.named_parameters()}
 
-    def of_flat(self, flat: Tensor) -> Tensor:
-        """The piece within ZeRO's flat tensor."""
-        return flat.narrow(0, self.flat_start, self.numel)
+    def _flats(self) -> list[Tensor]:
+        """The rank's parts of all parameters, as the optimizer has them."""
+        flats: list[Tensor] = (
+            self.zero.fp32_partitioned_groups_flat
+            if self.stage == 3
+            else self.zero.single_partition_of_fp32_groups
+        )
+        return flats
+
+    def _pieces(self) -> list[Piece]:
+        named = list(self.module.named_parameters())
+        if self.stage == 3:
+            return parted(named, self.zero, self._flats(), dist.get_rank())
+        return sliced(named, self._flats())
+
+    def _clip(self) -> float:
+        """Clip the gradient and give its norm: at ZeRO 0 DeepSpeed tells none, and cannot clip where there is none."""
+        limit = self.clip_norm if self.clip_norm is not None else float("inf")
+        return float(nn.utils.clip_grad_norm_(self.module.parameters(), limit))

@@ -100,9 +100,9 @@ def train_step(run: Run) -> bool:
     run.waited = 0.0
     lr = learning_rate(plan, state.step)
     losses = [micro_step(run) for _ in range(plan.placement.accumulation)]
-    before = weights_of(run.engine.module) if state.step % UPDATE_EVERY == 0 else None
+    before = weights_of(run.engine.whole()) if state.step % UPDATE_EVERY == 0 else None
     result = run.engine.step(lr)
-    moved = {} if before is None else {"update_ratio": update_ratio(before, run.engine.module)}
+    moved = {} if before is None else {"update_ratio": update_ratio(before, run.engine.whole())}
     loss, stop, replaced = agree(run, torch.stack(losses).mean())
     count(state, plan.recipe.samples_per_step, result)
     run.log.step(
@@ -158,10 +158,10 @@ def evaluate(run: Run) -> bool:
 
     The weights' average is evaluated beside them, and the weights on training images; the best is the weights' own.
     """
-    began, ema = run.clock(), run.engine.ema
-    evaluation = run.ranks.from_first(run.evaluate(run.engine.module))
+    began, ema, module = run.clock(), run.engine.ema, run.engine.whole()
+    evaluation = run.ranks.from_first(run.evaluate(module))
     average = run.evaluate(ema.module) if ema is not None else None
-    train = run.evaluate_train(run.engine.module) if run.evaluate_train is not None else None
+    train = run.evaluate_train(module) if run.evaluate_train is not None else None
     assert evaluation is not None
     best: bool = evaluation.top1 > run.state.best_top1
     if best:

@@ -158,7 +158,16 @@ def _steps(plan: RunPlan) -> list[Row]:
         Row("warm-up", f"{lengths.warmup_steps:,} steps", "lengths.warmup_steps"),
         Row("evaluation", f"every {lengths.evaluate_every:,} steps", "lengths.evaluate_every"),
         Row("checkpoint", f"every {lengths.checkpoint_every:,} steps", "lengths.checkpoint_every"),
+        *_advised(plan),
     ]
+
+
+def _advised(plan: RunPlan) -> list[Row]:
+    minutes, steps = plan.estimates.checkpoint_minutes, plan.estimates.checkpoint_steps
+    if minutes is None:
+        return []
+    told = f" = {steps:,} steps" if steps is not None else ""
+    return [Row("advised", f"every {minutes:,.0f} min{told}", "estimates.checkpoint_minutes")]
 
 
 def _optimization(plan: RunPlan) -> list[Row]:

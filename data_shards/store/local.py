@@ -79,9 +79,7 @@ class LocalStore:
             draft.unlink(missing_ok=True)
         with contextlib.suppress(*ABSENT):
             path.unlink()
-        if path.parent != self.root:
-            with contextlib.suppress(OSError):  # not empty, or gone
-                path.parent.rmdir()
+        self._leave(path.parent)
 
     def unfinished(self, prefix: str) -> tuple[Unfinished, ...]:
         """The drafts of keys that start with `prefix`, oldest first; `begun` is when bytes last came."""
@@ -99,8 +97,16 @@ class LocalStore:
         return tuple(sorted(found, key=lambda write: write.begun))
 
     def abort(self, write: Unfinished) -> None:
-        """Remove the draft; no error where it is gone."""
-        self._path(write.key).with_name(write.token).unlink(missing_ok=True)
+        """Remove the draft, and its folder if that was the last file in it; no error where it is gone."""
+        draft = self._path(write.key).with_name(write.token)
+        draft.unlink(missing_ok=True)
+        self._leave(draft.parent)
+
+    def _leave(self, folder: Path) -> None:
+        """Remove a folder in which nothing is left."""
+        if folder != self.root:
+            with contextlib.suppress(OSError):  # not empty, or gone
+                folder.rmdir()
 
     def _files(self, prefix: str) -> Iterator[Path]:
         """All files in the folder that keys with this prefix lie in, and in those below that begin with the rest."""

@@ -1,12 +1,13 @@
 """The options that several commands share, and how they become a plan."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 if TYPE_CHECKING:
     from raytrain.plan import Init, RunPlan, Teacher
+    from raytrain.plan.values import Stage
 
 RecipeName = Annotated[
     str,
@@ -54,7 +55,7 @@ TeacherUrl = Annotated[
     typer.Option("--teacher", metavar="CHECKPOINT", help="Distil from this checkpoint, or a run's newest."),
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="deepspeed, or torch for its plain twin.")]
-ZeroStage = Annotated[int, typer.Option("--zero", min=1, max=2, help="DeepSpeed's ZeRO stage.")]
+ZeroStage = Annotated[int, typer.Option("--zero", min=0, max=3, help="DeepSpeed's ZeRO stage.")]
 AutoMicroBatch = Annotated[
     bool,
     typer.Option(
@@ -117,7 +118,7 @@ def make_plan(
         init=_init(init, init_classes, held),
         teacher=_teacher(teacher, held_teacher, there.classes) if teacher else None,
         engine="deepspeed" if engine == "deepspeed" else "torch",
-        zero_stage=2 if zero == 2 else 1,
+        zero_stage=cast("Stage", zero),
         auto_micro_batch=auto_micro_batch,
     )
     if data and isinstance(there, Mix):

@@ -49,13 +49,13 @@ def smallest_memory(recipe: Recipe, placement: Placement, classes: int, teacher:
 
 
 def gradient_bytes(placement: Placement, count: int) -> int:
-    """Of the gradients that are kept: whole in fp32, at ZeRO 2 a worker's share."""
-    return FP32 * count // (placement.workers if placement.zero_stage == 2 else 1)
+    """Of the gradients that are kept: whole in fp32, at ZeRO 2 and 3 a worker's share."""
+    return FP32 * count // (placement.workers if placement.zero_stage >= 2 else 1)
 
 
 def reduction_bytes(recipe: Recipe, placement: Placement, count: int) -> int:
-    """Of what gradients travel in: ZeRO's buckets, one for each precision they are sent in, or DDP's, all of them."""
-    if placement.engine == "torch":
+    """Of what gradients travel in: ZeRO's buckets, one for each precision they are sent in; without ZeRO, all."""
+    if not placement.zero_stage:
         return FP32 * count if placement.workers > 1 else 0
     return FP32 * min(BUCKET, count) * (2 if recipe.precision == "bf16" else 1)
 
@@ -63,7 +63,7 @@ def reduction_bytes(recipe: Recipe, placement: Placement, count: int) -> int:
 def optimizer_bytes(recipe: Recipe, placement: Placement, count: int) -> int:
     """Of the moments; in ZeRO also its own copy of the weights, both split among the workers."""
     moments = optimizer_moments(recipe)
-    if placement.engine == "torch":
+    if not placement.zero_stage:
         return FP32 * count * moments
     return FP32 * count * (moments + 1) // placement.workers
 
@@ -88,18 +88,24 @@ def parameter_count(recipe: Recipe, classes: int) -> int:
 
 def _because(recipe: Recipe, placement: Placement, held: Memory, count: int) -> dict[str, str]:
     moments = optimizer_moments(recipe)
-    zero = placement.engine == "deepspeed"
+    zero = placement.zero_stage > 0
     apart = f" / {placement.workers} workers" if placement.workers > 1 else ""
     own = " and ZeRO's own copy of the weights"
     buckets = f"{min(BUCKET, count):,} numbers of 4 bytes"
+    all_of_them = "DDP's buckets" if placement.engine == "torch" else "all at once"
     if zero:
         reduction = f"ZeRO's bucket of {buckets}{', another for those sent in bf16' if held.autocast else ''}"
     else:
-        reduction = "4 bytes a parameter, DDP's buckets" if held.reduction else "none: one worker"
+        reduction = f"4 bytes a parameter, {all_of_them}" if held.reduction else "none: one worker"
     rules = {
-        "weights": "4 bytes a parameter: fp32, whole on every worker",
+        "weights": "4 bytes a parameter: fp32, whole on every worker"
+        + (" while they are used, which is always below 1e9 of them" if placement.zero_stage == 3 else ""),
         "gradients": "4 bytes a parameter"
-        + (f"{apart}: ZeRO 2 splits them" if placement.zero_stage == 2 else ": fp32, whole on every worker"),
+        + (
+            f"{apart}: ZeRO {placement.zero_stage} splits them"
+            if placement.zero_stage >= 2
+            else ": fp32, whole on every worker"
+        ),
         "reduction": reduction,
         "optimizer": (
             f"{FP32 * (moments + zero)} bytes a parameter{apart if zero else ''}: {recipe.optimizer.name}'s "

@@ -10,6 +10,7 @@ from raytrain.models.arithmetic import forward_macs, parameters, stage_sides
 from raytrain.models.spec import SwinSpec
 from raytrain.plan.facts import DataFacts, data_because, data_facts
 from raytrain.plan.fit import fit
+from raytrain.plan.interval import because, in_steps, interval_minutes
 from raytrain.plan.lengths import lengths_of
 from raytrain.plan.memory import memory, optimizer_moments
 from raytrain.plan.speed import time, train_gflops
@@ -21,6 +22,7 @@ from raytrain.plan.values import (
     Lengths,
     Placement,
     RunPlan,
+    Stage,
     Teacher,
 )
 from raytrain.recipe import Recipe
@@ -35,7 +37,7 @@ def resolve(
     init: Init | None = None,
     teacher: Teacher | None = None,
     engine: Literal["deepspeed", "torch"] = "deepspeed",
-    zero_stage: Literal[1, 2] = 1,
+    zero_stage: Stage = 1,
     auto_micro_batch: bool = False,
 ) -> RunPlan:
     """Derive the whole run. `url` is where the data lies. Raises UsageError where the recipe does not fit."""
@@ -122,11 +124,15 @@ def _estimates(
     held, memory_because = memory(recipe, placement, count, teacher)
     moments, average = optimizer_moments(recipe), recipe.ema_decay is not None
     took = time(recipe, fleet, data, lengths, teacher)
+    saved = count * 4 * (1 + average + moments)
+    minutes = interval_minutes(saved, fleet.workers)
     estimates = Estimates(
         parameters=count,
         forward_gmacs=forward_macs(recipe.model, data.classes, side) / 1e9,
         train_gflops=train_gflops(recipe, data.classes, teacher),
-        checkpoint_bytes=count * 4 * (1 + average + moments),
+        checkpoint_bytes=saved,
+        checkpoint_minutes=minutes,
+        checkpoint_steps=in_steps(minutes, took.values["hours"], lengths),
         worker_gib=held.total / 2**30,
         memory=held,
         larger=larger,
@@ -141,6 +147,10 @@ def _estimates(
         "estimates.checkpoint_bytes": (
             f"fp32 weights{' + their average' if average else ''} + {moments} optimizer moment(s)"
         ),
+        "estimates.checkpoint_minutes": because(fleet.workers),
+        "estimates.checkpoint_steps": "that many minutes of the time estimated"
+        if took.values["hours"] is not None
+        else "unknown: the time is",
         "estimates.worker_gib": "the sum of these parts",
         **memory_because,
         **took.because,

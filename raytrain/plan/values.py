@@ -18,6 +18,9 @@ from raytrain.models.spec import ModelSpec
 from raytrain.plan.facts import DataFacts
 from raytrain.recipe import Recipe
 
+Stage = Literal[0, 1, 2, 3]
+"""Of DeepSpeed's ZeRO."""
+
 
 class Init(Value):
     """The checkpoint a fine-tune starts from, and the digest of its manifest.
@@ -66,7 +69,7 @@ class Placement(Value):
     micro_batch_auto: bool = False
     accumulation: int
     engine: Literal["deepspeed", "torch"]
-    zero_stage: Literal[0, 1, 2]
+    zero_stage: Stage
 
 
 class Lengths(Value):
@@ -113,13 +116,17 @@ class Estimates(Value):
     """What the run will need: bytes, GiB, FLOPs, hours, money. None where the fleet says too little to tell.
 
     `train_gflops` are of one image in training, at the view's size. `tflops` is what a worker sustains and `mfu` that
-    over its peak: measured or assumed, as `RunPlan.because` says. `images_per_second` are of all workers.
+    over its peak: measured or assumed, as `RunPlan.because` says. `images_per_second` are of
+    all workers. `checkpoint_minutes` and `checkpoint_steps` are those between checkpoints that
+    raytrain/plan/interval.py advises; how often there is one, the recipe says.
     """
 
     parameters: int
     forward_gmacs: float
     train_gflops: float | None = None
     checkpoint_bytes: int
+    checkpoint_minutes: float | None = None
+    checkpoint_steps: int | None = None
     worker_gib: float
     memory: Memory | None = None
     larger: Larger | None = None

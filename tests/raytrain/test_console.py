@@ -244,7 +244,7 @@ def test_options_that_are_missing_or_of_another_type(raytrain: Callable[..., Sai
         (["train", SWIN, "--out", "run"], "Missing option '--data'"),
         (["train", SWIN, "--data", data], "Missing option '--out'"),
         (["plan", SWIN, "--data", data, "--workers", "two"], "Invalid value for '--workers'"),
-        (["plan", SWIN, "--data", data, "--zero", "3"], "Invalid value for '--zero'"),
+        (["plan", SWIN, "--data", data, "--zero", "4"], "Invalid value for '--zero'"),
     ):
         found = raytrain(*arguments)
         assert found.code == 2

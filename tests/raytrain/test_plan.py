@@ -176,6 +176,12 @@ def test_zero_splits_the_optimizer_and_the_plain_engine_does_not() -> None:
     assert per_image[1] - per_image[2] == pytest.approx(whole / 2)
     assert per_image[2] - per_image[4] == pytest.approx(whole / 4)
     assert tiny_plan(engine="torch").placement.zero_stage == 0
+    without = [tiny_plan(workers=4, engine=engine, zero_stage=0) for engine in ("torch", "deepspeed")]
+    assert without[0].estimates.memory == without[1].estimates.memory
+    assert (
+        tiny_plan(workers=4, zero_stage=2).estimates.memory
+        == tiny_plan(workers=4, zero_stage=3).estimates.memory
+    )
 
 
 def test_a_model_that_does_not_fit_names_both_sizes() -> None:

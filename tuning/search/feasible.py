@@ -66,7 +66,7 @@ def resolved(recipe: Recipe, base: RunPlan, fleet: Fleet, data: Data) -> RunPlan
         init=base.init,
         teacher=base.teacher,
         engine=base.placement.engine,
-        zero_stage=2 if base.placement.zero_stage == 2 else 1,
+        zero_stage=base.placement.zero_stage,
     )
 
 
