@@ -138,7 +138,7 @@ def page(result: dict[str, Any]) -> str:
 {table(header, rows)}
 
 A checkpoint is {medians["checkpoint_bytes"] / 1e6:.0f} MB, a step {medians["step"]:.2f} s. Behind the steps, the
-step waits for a copy in host memory ({rate:.1f} GB/s); a thread makes files and digests, reads them back, deletes an old one.
+step waits for a copy in host memory ({rate:.1f} GB/s); a thread writes it, reads it back and deletes an older one.
 "All steps together" is a block of {settings["steps"]} steps with one checkpoint, less the block without of the same
 round: it has also what the thread takes from the steps, of memory and of the interpreter. The advised interval is that
 of `raytrain plan`.
