@@ -10,12 +10,14 @@ from test_worker import HERE, job_at
 
 from cluster.fleet import presets
 from data_shards.shardset import load_shardset
+from data_shards.store import open_store
 from raytrain.loop import train_step
 from raytrain.plan import resolve
 from raytrain.recipe import Recipe
 from raytrain.recipes import names, recipe
 from raytrain.recipes.twins import twin
 from raytrain.runlog import METRICS, RunLog, read_rows
+from raytrain.saving import Saver
 from raytrain.schedule import learning_rate
 from raytrain.settings import change
 from raytrain.worker import assemble, start
@@ -43,11 +45,13 @@ def test_a_twin_takes_two_steps(made: Recipe, small_set: str, tmp_path: Path) ->
     log = RunLog(tmp_path)
     engine, state = start(job_at(tmp_path, small_set, plan), data, HERE, log)
     before = {key: tensor.clone() for key, tensor in engine.module.named_parameters()}
-    run = assemble(job_at(tmp_path, small_set, plan), data, HERE, log, engine, state, lambda _: None)
+    saver = Saver(store=open_store(str(tmp_path)), plan=plan, classes=data.classes, ranks=HERE, log=log)
+    run = assemble(job_at(tmp_path, small_set, plan), data, HERE, log, engine, state, saver, lambda _: None)
     log.start(0)
     for _ in range(2):
         assert train_step(run) is False
     run.batches.close()
+    saver.close()
     log.close()
     rows = read_rows(tmp_path / METRICS)
     assert [row["lr"] for row in rows] == [learning_rate(plan, 0), learning_rate(plan, 1)]
