@@ -31,6 +31,10 @@ class Failures:
         """
         if isinstance(error, ControllerError):
             event(self.run, "no_place", cause=one_line(error.controller_failure))
+            if (self.run / STOP_FILE).exists():
+                raise ResumeLater(
+                    "stopped while it waited for a place; the same command goes on from the newest checkpoint"
+                ) from None
             return "no place for the workers yet: the cluster's are taken, or a host is gone; looking again"
         rank, cause = root_cause(error)
         if (self.run / STOP_FILE).exists() and not isinstance(cause, (RunError, DataError)):
