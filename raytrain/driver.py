@@ -96,12 +96,11 @@ def fits(plan: RunPlan) -> int:
 
 def fitting(job: Job, say: Callable[[str], None]) -> Job:
     """The job on as many of its workers as the cluster holds now. Raises ResumeLater where it holds none."""
-    wanted, held = job.plan.placement.workers, fits(job.plan)
-    placement = placed(job.plan, held)
+    wanted, placement = job.plan.placement.workers, placed(job.plan, fits(job.plan))
     if placement is None:
         raise ResumeLater(
-            f"the cluster has room for {held} of {wanted} workers now, over which global batch "
-            f"{job.plan.recipe.global_batch} does not divide; with more hosts the same command goes on"
+            f"the cluster holds none of {wanted} workers now, each of {job.plan.placement.cpus_per_worker} CPU"
+            f"{' and a GPU' if job.plan.placement.gpu else ''}; when hosts are back the same command goes on"
         )
     workers = placement.workers
     after = f", going on after step {step_of(job.resume)}" if job.resume else ""

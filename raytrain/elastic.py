@@ -17,7 +17,7 @@ LOOK_SECONDS = 3.0
 
 
 def placed(plan: RunPlan, room: int) -> Placement | None:
-    """The plan's placement on as many of its workers as there is room for, or None where none will do.
+    """The plan's placement on as many of its workers as there is room for, or None where there is none.
 
     A number of workers will do if the global batch divides over them. Each then takes the plan's micro-batch, or the
     nearest smaller one: never a larger, whose memory the plan did not look at. What ZeRO keeps of the optimizer per

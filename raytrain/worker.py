@@ -3,7 +3,7 @@
 `work` knows nothing of Ray: the driver's Ray function calls it, and so does a test with a rank of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,11 @@ from pathlib import Path
 from torch import nn
 
 from data_shards.budget import MAX_BAD
-from data_shards.loader import eval_batches, train_batches
+from data_shards.loader import Batch, eval_batches, train_batches
 from data_shards.mix import Data, held_out, load_data, to_train
 from data_shards.shardset import Value
 from data_shards.store import open_store
+from data_shards.training import Training
 from raytrain import checkpoint
 from raytrain.delivery import Delivery, known_bad
 from raytrain.ema import Ema
@@ -177,19 +178,7 @@ def assemble(
         plan=plan,
         state=state,
         engine=engine,
-        batches=train_batches(
-            training=training,
-            view=recipe.view,
-            seed=recipe.seed,
-            global_batch=recipe.samples_per_step,
-            micro_batch=plan.placement.micro_batch // recipe.regularization.repeats,
-            repeats=recipe.regularization.repeats,
-            sizes=tuple((step * recipe.samples_per_step, side) for step, side in plan.lengths.sizes),
-            rank=ranks.rank,
-            world=ranks.world,
-            samples_seen=state.samples_seen,
-            processes=plan.placement.loader_processes,
-        ),
+        batches=batches_of(plan, training, ranks, state.samples_seen),
         delivery=Delivery(
             ranks=ranks,
             log=log,
@@ -209,4 +198,22 @@ def assemble(
         stop_asked=stop_file.exists,
         last=job.last,
         teacher=load_teacher(plan.teacher, plan, data.classes, ranks.device) if plan.teacher else None,
+    )
+
+
+def batches_of(plan: RunPlan, training: Training, ranks: Ranks, samples_seen: int) -> Iterator[Batch]:
+    """The micro-batches of this rank, from the first sample that no step has had."""
+    recipe = plan.recipe
+    return train_batches(
+        training=training,
+        view=recipe.view,
+        seed=recipe.seed,
+        global_batch=recipe.samples_per_step,
+        micro_batch=plan.placement.micro_batch // recipe.regularization.repeats,
+        repeats=recipe.regularization.repeats,
+        sizes=tuple((step * recipe.samples_per_step, side) for step, side in plan.lengths.sizes),
+        rank=ranks.rank,
+        world=ranks.world,
+        samples_seen=samples_seen,
+        processes=plan.placement.loader_processes,
     )

@@ -7,17 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
+from commands import Said, runner
 from fake_run import FakeRun
 from plans import TINY_RESNET, paper_shardset, tiny_plan, tiny_recipe
 
 from data_shards.shardset import load_shardset
 from data_shards.store import open_store
 from raytrain import checkpoint
-from raytrain.console import COMMANDS, main
+from raytrain.console import COMMANDS
 from raytrain.engine import EngineState
 from raytrain.errors import RunError
 from raytrain.manifest import key_of
@@ -29,33 +29,10 @@ from raytrain.state import TrainState
 ROOT = Path(__file__).parent.parent.parent
 
 
-class Said(NamedTuple):
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def raytrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run a command line in this process. An undeclared error, a traceback for a user, fails the test."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["raytrain", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return Said(code, *capsys.readouterr())
-
-    return run
+    """The command line."""
+    return runner(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -2,27 +2,18 @@
 
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from commands import Said, runner
 from sweeps import small_set
 from toy_world import ToyWorld
 
-from raytrain.console import main
 from tuning.ledger import LEDGER
 from tuning.method import person, session
-
-
-class Said(NamedTuple):
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="module")
@@ -46,32 +37,11 @@ Improve = Callable[..., Said]
 def improve(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
 ) -> Improve:
-    monkeypatch.setenv("COLUMNS", "200")
+    raytrain = runner(monkeypatch, capsys)
 
     def run(*options: object, target: str = "error<=0.16", budget: float = 1000) -> Said:
-        out = tmp_path / "study"
-        words = [
-            "improve",
-            "smoke_swin_22k",
-            "--target",
-            target,
-            "--budget",
-            budget,
-            "--data",
-            data,
-            "--out",
-            out,
-        ]
-        monkeypatch.setattr(sys, "argv", ["raytrain", *map(str, words), *map(str, options)])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return Said(code, *capsys.readouterr())
+        study = ("--target", target, "--budget", budget, "--data", data, "--out", tmp_path / "study")
+        return raytrain("improve", "smoke_swin_22k", *study, *options)
 
     return run
 
