@@ -23,8 +23,10 @@ from raytrain.runlog import JOB, LEDGER, read_file, read_plan
 from raytrain.state import TrainState
 
 
-def audit_run(run: Path, on_row: Callable[[int, int], None]) -> tuple[Audit, Training]:
+def audit_run(run: Path, on_row: Callable[[int, int], None], checkpoints: str = "") -> tuple[Audit, Training]:
     """What the run's ledger proves, and the samples it is about; `on_row(rows, of)` is told of each row.
+
+    `checkpoints` is where its checkpoints are, if not in the folder.
 
     Raises RunError where there is no run or no ledger, a row is no row, or the data is another set by now.
     """
@@ -37,7 +39,7 @@ def audit_run(run: Path, on_row: Callable[[int, int], None]) -> tuple[Audit, Tra
         )
     training = to_train(url, data, plan.recipe.train_split, plan.recipe.train_fraction)
     rows = read_ledger(run, plan)
-    claims = _claims(run, max((row.step for row in rows), default=0))
+    claims = _claims(checkpoints or str(run), max((row.step for row in rows), default=0))
     names = [part.name if training.mixed else "" for part in training.parts]
     found = audit(rows, order_of(training, plan.recipe.seed), claims, on_row, names)
     named = tuple(_with_keys(finding, training) for finding in found.findings)
@@ -71,12 +73,12 @@ def read_ledger(run: Path, plan: RunPlan) -> list[Row]:
     return rows
 
 
-def _claims(run: Path, last: int) -> Iterator[Claim]:
+def _claims(run: str, last: int) -> Iterator[Claim]:
     """What the checkpoints say, of those whose state is as it was saved.
 
     One behind the ledger's last step has to be whole: else a run that went on from an earlier one lies beside it.
     """
-    store = open_store(str(run))
+    store = open_store(run)
     for step in complete_steps(store):
         try:
             if step > last:

@@ -1,7 +1,7 @@
 """Whose a run's folder is: one plan's, and one process's at a time."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,20 +17,22 @@ if TYPE_CHECKING:
     from raytrain.worker import Job
 
 
-def check_claim(run: Path, job: "Job") -> None:
-    """Raise RunError where the folder holds another run, or other files.
+def check_claim(run: Path, job: "Job", others: Sequence[str] = ()) -> None:
+    """Raise RunError where the folder holds another run, or other files; `others` lie where the run's folder does not.
 
     A plan that failed before its first step (on a damaged --init, say) holds nothing, and gives way.
     """
     if (run / PLAN).exists():
         changed = differences(read_plan(run), job.plan)
-        if changed and (last_rows(run / METRICS, 1) or started_steps(open_store(job.run))):
+        if changed and (last_rows(run / METRICS, 1) or started_steps(open_store(job.place))):
             raise RunError(
-                f"{run} holds another run; the plans differ in\n  " + "\n  ".join(changed) + "\n"
+                f"{job.remote or run} holds another run; the plans differ in\n  "
+                + "\n  ".join(changed)
+                + "\n"
                 "Use another --out, or the same settings to continue it"
             )
-    elif run.exists() and (others := [path.name for path in run.iterdir() if not path.name.startswith(".")]):
-        raise RunError(f"{run} holds other files ({min(others)}, ...); use an empty --out")
+    elif others := others or sorted(path.name for path in run.glob("[!.]*")):
+        raise RunError(f"{job.remote or run} holds other files ({min(others)}, ...); use an empty --out")
 
 
 def claim(job: "Job") -> None:

@@ -8,6 +8,7 @@ seconds and would lose the last interval, see docs/LOG.md).
 import logging
 import os
 import threading
+from _thread import interrupt_main
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -21,13 +22,16 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster.connect import check_room, connected, hosts, room
 from data_shards.store import open_store
+from data_shards.store.s3 import S3Store
 from raytrain.claim import check_claim, claim, run_lock
 from raytrain.elastic import placed, watching
 from raytrain.errors import ResumeLater
 from raytrain.failures import Failures, root_cause
 from raytrain.hang import HEALTH_SECONDS
+from raytrain.lease import Lease, leased
 from raytrain.manifest import newest, step_of
 from raytrain.plan import RunPlan
+from raytrain.remote import Mirror, forget_stop, telling_stop
 from raytrain.runlog import PLAN, event
 from raytrain.stopping import STOP_FILE, stopping_politely
 from raytrain.suspects import write_suspects
@@ -50,41 +54,57 @@ def run_job(
     placement = job.plan.placement
     with ExitStack() as stack:
         stack.enter_context(run_lock(run))
-        check_claim(run, job)
+        mirror, overtaken = Mirror(run, job.remote), threading.Event()
+        if job.remote:
+            stack.enter_context(leased(Lease(S3Store(job.remote)), partial(give_way, run, overtaken), say))
+        mirror.pull()
+        check_claim(run, job, mirror.others())
         stack.enter_context(connected(address, environment(job.plan)))
         if not (run / PLAN).exists():  # what is begun goes on with what there is
             check_room(placement.workers, placement.cpus_per_worker, placement.gpu)
         claim(job)
-        (run / STOP_FILE).unlink(missing_ok=True)
+        forget_stop(run, job.remote)
+        stack.enter_context(telling_stop(run, job.remote, overtaken))
         asked = stack.enter_context(stopping_politely(run, say))
         event(run, "started", workers=placement.workers, plan=job.plan.hash)
         failures = Failures(run, partial(write_suspects, job))
         while (resumed := going_on(job, say)) is not None:
             now = fitting(resumed, say)
+            mirror.push()
             try:
                 with watching(run, job.plan, now.plan.placement.workers, lambda: fits(job.plan)) as watch:
                     attempt(now, callbacks or [])
                 break
             except TrainingFailedError as error:
+                mirror.pull()
                 elastic = watch.changed.is_set() and not asked.is_set()
                 if elastic:
-                    (run / STOP_FILE).unlink(missing_ok=True)
+                    forget_stop(run, job.remote)
                 if elastic and isinstance(root_cause(error)[1], ResumeLater):
                     say("hosts came or went: stopped after a step, with a checkpoint")
                 else:
                     say(failures.after(error))
+        mirror.pull()
         event(run, "finished", step=job.last)
+        mirror.push()
+
+
+def give_way(run: Path, overtaken: threading.Event) -> None:
+    """Another driver has this run: end at once, as by a second Ctrl-C."""
+    overtaken.set()
+    (run / STOP_FILE).touch()
+    interrupt_main()
 
 
 def going_on(job: Job, say: Callable[[str], None]) -> Job | None:
     """The job with the newest checkpoint that verifies, or None where it is complete."""
     run = Path(job.run)
-    found, passed = newest(open_store(job.run))
+    found, passed = newest(open_store(job.place))
     for line in passed:
         event(run, "damaged_checkpoint", problem=line)
         say(f"passed over a damaged checkpoint: {line}")
     if found is not None and found.manifest.step >= job.last:
-        say(f"{run} is complete: step {found.manifest.step} of {job.last}")
+        say(f"{job.place} is complete: step {found.manifest.step} of {job.last}")
         return None
     return job.model_copy(update={"resume": found.url if found else None})
 

@@ -60,10 +60,11 @@ class Saver:
         classes: tuple[str, ...],
         ranks: Ranks,
         log: RunLog,
+        send_logs: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store, self.plan, self.classes, self.ranks, self.log = store, plan, classes, ranks, log
-        self.clock, self.behind = clock, Behind()
+        self.send_logs, self.clock, self.behind = send_logs, clock, Behind()
 
     def save(self, engine: Engine, state: TrainState) -> None:
         """Take a snapshot of this step."""
@@ -88,6 +89,7 @@ class Saver:
         """Make a snapshot durable. Its event says so: `seconds` were the step's, `behind` the thread's."""
         began = self.clock()
         try:
+            self.send_logs()  # first: whoever finds the checkpoint finds its ledger
             checkpoint.save(self.store, self.plan, self.classes, state, tensors, self.ranks.world)
             checkpoint.prune(self.store, state.step, keep=KEEP_CHECKPOINTS, best=state.best_step)
         except Exception as error:

@@ -7,6 +7,7 @@ from data_shards.budget import MAX_BAD
 from raytrain.errors import ResumeLater, UsageError
 from raytrain.plan import RunPlan
 from raytrain.progress import following
+from raytrain.remote import folder_of, url_of
 from raytrain.worker import Job
 
 
@@ -28,8 +29,9 @@ def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None, max_b
     """Run the plan to its end, showing progress; returns the run's folder. Raises what the driver raises."""
     from raytrain.driver import run_job
 
-    run = run_folder(out)
-    job = Job(plan=plan, data_url=absolute(data), run=str(run), max_bad=max_bad)
+    remote = url_of(out)
+    run = folder_of(remote) if remote else run_folder(out)
+    job = Job(plan=plan, data_url=absolute(data), run=str(run), remote=remote, max_bad=max_bad)
     try:
         with following(run, plan):
             run_job(job, address=address, say=warn)
@@ -39,9 +41,9 @@ def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None, max_b
 
 
 def run_folder(out: Path | str) -> Path:
-    """The run's absolute folder. Raises UsageError for S3: logs are appended, which objects cannot be."""
+    """A study's absolute folder. Raises UsageError for S3: its ledger is appended, which objects cannot be."""
     if str(out).startswith("s3:"):
-        raise UsageError(f"--out {out}: a run's folder lies on a disk that all workers share, not in S3")
+        raise UsageError(f"--out {out}: a study's folder lies on a disk that all workers share, not in S3")
     return Path(out).absolute()
 
 

@@ -32,6 +32,7 @@ from raytrain.models.build import build
 from raytrain.optim import make_optimizer
 from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks, use_files, use_threads
+from raytrain.remote import Mirror, hearing_stop
 from raytrain.runlog import RunLog, say_who
 from raytrain.saving import Saver
 from raytrain.state import TrainState
@@ -43,6 +44,8 @@ from raytrain.weights.start import starting_weights
 class Job(Value):
     """A plan, and where its data and its run are. `resume` is the verified checkpoint to go on from.
 
+    `run` is a folder, of one disk for all workers, or of each host's own where the run lies in S3, at `remote`.
+
     `max_bad` is the share of undecodable training images that it puts up with: it may change while the run goes on.
     `until` is the optimizer step at which this start ends, evaluated and saved: a rung of a sweep. The plan stays that
     of the whole run, and a later start goes on from there.
@@ -51,9 +54,15 @@ class Job(Value):
     plan: RunPlan
     data_url: str
     run: str
+    remote: str = ""
     resume: str | None = None
     max_bad: float = MAX_BAD
     until: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where its checkpoints are."""
+        return self.remote or self.run
 
     @property
     def last(self) -> int:
@@ -78,7 +87,10 @@ def work(
     plan, run = job.plan, Path(job.run)
     use_threads(plan.placement.cpus_per_worker)
     use_files()
+    run.mkdir(parents=True, exist_ok=True)
     say_who(run, ranks.rank)
+    mirror = Mirror(run, job.remote if ranks.first else "")
+    mirror.pull()
     data = load_data(job.data_url)
     if data.fingerprint != plan.data.fingerprint:
         raise RunError(
@@ -89,15 +101,24 @@ def work(
     job = job.model_copy(update={"plan": settle(plan, ranks, log, trial)})
     engine, state = start(job, data, ranks, log)
     log.start(state.step)
-    saver = Saver(store=open_store(job.run), plan=job.plan, classes=data.classes, ranks=ranks, log=log)
+    saver = Saver(
+        store=open_store(job.place),
+        plan=job.plan,
+        classes=data.classes,
+        ranks=ranks,
+        log=log,
+        send_logs=mirror.push,
+    )
     watch = HangWatch(stacks_file(run, ranks.rank))
     try:
         parts = assemble(job, data, ranks, log, engine, state, saver, report)
-        train(replace(parts, watched=watch.step))
+        with hearing_stop(run, mirror.url):
+            train(replace(parts, watched=watch.step))
     finally:
         saver.close()
         watch.close()
         log.close()
+        mirror.push()
 
 
 def start(job: Job, data: Data, ranks: Ranks, log: RunLog) -> tuple[Engine, TrainState]:

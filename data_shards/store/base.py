@@ -11,6 +11,10 @@ class NotFoundError(DataError):
     """There is no such key. The same type for every store."""
 
 
+class TakenError(DataError):
+    """Somebody else wrote that key meanwhile."""
+
+
 class DeniedError(DataError):
     """It may be there, and these credentials may not do that to it."""
 

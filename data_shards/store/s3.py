@@ -31,7 +31,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from data_shards.errors import DataError, DataUsageError
-from data_shards.store.base import Unfinished
+from data_shards.store.base import TakenError, Unfinished
 from data_shards.store.patience import GaveUpError, Patience, TransientError
 from data_shards.store.s3_errors import ABSENT, DENIED, refusal
 
@@ -51,6 +51,9 @@ CHUNK = 1 << 18
 """Bytes taken from the socket at a time: the clock is looked at in between."""
 
 THROTTLED = {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestTimeout"}
+TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", *ABSENT}
+"""What a conditional write meets; an object that is gone among them."""
+
 BROKEN = (NoConnectionError, HTTPClientError, IncompleteReadError)
 
 
@@ -103,6 +106,28 @@ class S3Store:
                 self._calls.upload_file(str(content), **self._place(key))
             else:
                 self._calls.upload_fileobj(io.BytesIO(content), **self._place(key))
+
+    def version(self, key: str) -> str:
+        """What tells this content of the object from another. Raises NotFoundError."""
+        with _explained(f"{self.url}/{key}"):
+            return str(self._calls.head_object(**self._place(key))["ETag"])
+
+    def swap(self, key: str, content: bytes, version: str | None) -> str:
+        """Put `content` where the object is of `version`, or where there is none; its new version.
+
+        Raises TakenError where it is another. No content may be put twice: by it a request that was repeated, for its
+        answer was lost, knows its own.
+        """
+        only: dict[str, str] = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        with _explained(f"{self.url}/{key}"):
+            try:
+                return str(self._calls.put_object(**self._place(key), Body=content, **only)["ETag"])
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in TAKEN:
+                    raise
+        if self.list(key) == [key] and self.read(key) == content:
+            return self.version(key)
+        raise TakenError(f"{self.url}/{key} was written by another meanwhile")
 
     def delete(self, key: str) -> None:
         """Remove `key`, and abort uploads of it that were under way when this store first deleted anything."""

@@ -168,6 +168,8 @@ def _teacher(source: str, held: "Teacher | None", classes: tuple[str, ...]) -> "
 
 def held_plan(run: Path) -> "RunPlan | None":
     """The plan of the run in this folder, None where there is no run: what it started from, and its teacher."""
+    from raytrain.remote import fetched
     from raytrain.runlog import PLAN, read_plan
 
-    return read_plan(run) if (run / PLAN).exists() else None
+    here = fetched(run)
+    return read_plan(here) if (here / PLAN).exists() else None

@@ -9,10 +9,12 @@ def report_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> Non
 
     Raises RunError where a folder holds no run.
     """
+    from raytrain.remote import fetched
     from raytrain.report import build_report, markdown, write_report
 
-    reports = [build_report(str(run.absolute())) for run in runs]
-    page = write_report(reports, out or runs[0])
+    folders = [fetched(run) for run in runs]
+    reports = [build_report(str(run)) for run in folders]
+    page = write_report(reports, out or folders[0])
     if as_json:
         print("[" + ",\n".join(entry.model_dump_json() for entry in reports) + "]")
         return

@@ -29,7 +29,13 @@ app = typer.Typer(add_completion=False)
 def train(
     recipe: RecipeName,
     data: DataUrl,
-    out: Annotated[Path, typer.Option("--out", help="The run's folder, on a disk that all workers share.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="The run's folder, on a disk that all workers share; or s3://bucket/run, without one.",
+        ),
+    ],
     fleet: FleetName = "local",
     workers: Workers = None,
     settings: Settings = None,
