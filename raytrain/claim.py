@@ -11,7 +11,7 @@ from data_shards.store.local import space_for
 from raytrain.errors import RunError
 from raytrain.manifest import started_steps
 from raytrain.plan import differences
-from raytrain.runlog import JOB, METRICS, PLAN, last_rows, read_plan
+from raytrain.runlog import JOB, PLAN, newest_steps, read_plan
 
 if TYPE_CHECKING:
     from raytrain.worker import Job
@@ -24,7 +24,7 @@ def check_claim(run: Path, job: "Job", others: Sequence[str] = ()) -> None:
     """
     if (run / PLAN).exists():
         changed = differences(read_plan(run), job.plan)
-        if changed and (last_rows(run / METRICS, 1) or started_steps(open_store(job.place))):
+        if changed and (newest_steps(run, 1) or started_steps(open_store(job.place))):
             raise RunError(
                 f"{job.remote or run} holds another run; the plans differ in\n  "
                 + "\n  ".join(changed)

@@ -80,6 +80,6 @@ class Delivery:
         if over is None:
             return None
         return (
-            f"{over}. {self.log.run}/{QUARANTINE} lists them. Mend them and pack again, or go on with a higher "
+            f"{over}. {self.log.place}/{QUARANTINE} lists them. Mend them and pack again, or go on with a higher "
             f"--max-bad than {self.max_bad:g}"
         )

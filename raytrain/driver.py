@@ -7,11 +7,11 @@ seconds and would lose the last interval, see docs/LOG.md).
 
 import logging
 import os
+import signal
 import threading
-from _thread import interrupt_main
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -31,8 +31,8 @@ from raytrain.hang import HEALTH_SECONDS
 from raytrain.lease import Lease, leased
 from raytrain.manifest import newest, step_of
 from raytrain.plan import RunPlan
-from raytrain.remote import Mirror, forget_stop, telling_stop
-from raytrain.runlog import PLAN, event
+from raytrain.remote import SHOWN, WORKERS, Mirror, driving
+from raytrain.runlog import EVENTS, JOB, PLAN, event
 from raytrain.stopping import STOP_FILE, stopping_politely
 from raytrain.suspects import write_suspects
 from raytrain.worker import Job
@@ -49,51 +49,53 @@ def run_job(
     The last step is the plan's, or `job.until`. Raises RunError (damage, a foreign or busy run folder, the same step
     failing three times), ClusterError (no room), DataError, or ResumeLater when the run was asked to stop.
     """
-    run = Path(job.run)
+    run, mirror = Path(job.run), Mirror(Path(job.run), job.remote)
     quiet_ray()
     placement = job.plan.placement
     with ExitStack() as stack:
-        stack.enter_context(run_lock(run))
-        mirror, overtaken = Mirror(run, job.remote), threading.Event()
-        if job.remote:
-            stack.enter_context(leased(Lease(S3Store(job.remote)), partial(give_way, run, overtaken), say))
-        mirror.pull()
+        stack.enter_context(alone(job, partial(give_way, mirror), say))
+        mirror.pull(PLAN, JOB, *SHOWN)
         check_claim(run, job, mirror.others())
         stack.enter_context(connected(address, environment(job.plan)))
         if not (run / PLAN).exists():  # what is begun goes on with what there is
             check_room(placement.workers, placement.cpus_per_worker, placement.gpu)
         claim(job)
-        forget_stop(run, job.remote)
-        stack.enter_context(telling_stop(run, job.remote, overtaken))
+        mirror.forget_stop()
+        stack.enter_context(driving(mirror))
         asked = stack.enter_context(stopping_politely(run, say))
         event(run, "started", workers=placement.workers, plan=job.plan.hash)
         failures = Failures(run, partial(write_suspects, job))
         while (resumed := going_on(job, say)) is not None:
             now = fitting(resumed, say)
-            mirror.push()
+            mirror.push(PLAN, JOB, EVENTS)
             try:
                 with watching(run, job.plan, now.plan.placement.workers, lambda: fits(job.plan)) as watch:
                     attempt(now, callbacks or [])
                 break
             except TrainingFailedError as error:
-                mirror.pull()
+                mirror.pull(*SHOWN, WORKERS)
                 elastic = watch.changed.is_set() and not asked.is_set()
                 if elastic:
-                    forget_stop(run, job.remote)
+                    mirror.forget_stop()
                 if elastic and isinstance(root_cause(error)[1], ResumeLater):
                     say("hosts came or went: stopped after a step, with a checkpoint")
                 else:
                     say(failures.after(error))
-        mirror.pull()
         event(run, "finished", step=job.last)
-        mirror.push()
 
 
-def give_way(run: Path, overtaken: threading.Event) -> None:
+def alone(job: Job, lost: Callable[[], None], say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """While it lasts, no other driver has the job's run; `lost` is called if one takes it. Raises RunError."""
+    if job.remote:
+        return leased(Lease(S3Store(job.remote)), lost, say)
+    return run_lock(Path(job.run))
+
+
+def give_way(mirror: Mirror) -> None:
     """Another driver has this run: end at once, as by a second Ctrl-C."""
-    overtaken.set()
-    (run / STOP_FILE).touch()
-    interrupt_main()
+    mirror.overtaken.set()
+    (mirror.run / STOP_FILE).touch()
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def going_on(job: Job, say: Callable[[str], None]) -> Job | None:

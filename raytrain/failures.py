@@ -11,7 +11,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckTimeoutError  # n
 
 from data_shards.errors import DataError, DataProcessError
 from raytrain.errors import ResumeLater, RunError
-from raytrain.runlog import METRICS, event, last_rows, pid_file
+from raytrain.runlog import event, newest_steps, pid_file
 from raytrain.stopping import STOP_FILE
 
 MOST_FAILURES_WITHOUT_PROGRESS = 3
@@ -90,7 +90,7 @@ def worker(run: Path, rank: int | None) -> str:
 
 def reached(run: Path) -> int:
     """The last step that was logged."""
-    rows = last_rows(run / METRICS, 1)
+    rows = newest_steps(run, 1)
     return int(rows[-1]["step"]) if rows else 0
 
 

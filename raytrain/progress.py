@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytrain.plan import RunPlan
-from raytrain.runlog import EVALUATIONS, METRICS, TRANSFER, last_rows, read_rows
+from raytrain.runlog import EVALUATIONS, NEWEST, TRANSFER, newest_steps, read_rows
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -62,7 +62,7 @@ class Teller:
                 self.say(f"  {line}")
         rows = read_rows(self.run / EVALUATIONS)
         if len(rows) > self.evaluations:
-            steps = read_rows(self.run / METRICS)
+            steps = newest_steps(self.run, NEWEST)
             for row in rows[self.evaluations :]:
                 self.say(evaluation_line(row, [m for m in steps if 0 <= row["step"] - m["step"] < RECENT]))
         self.evaluations = len(rows)
@@ -73,8 +73,8 @@ def evaluation_line(row: dict[str, Any], recent: list[dict[str, Any]]) -> str:
     ema = f" (EMA {row['ema']['top1']:.1%})" if "ema" in row else ""
     return (
         f"  epoch {row['epoch']:5.1f}  step {row['step']:6d}  top-1 {row['top1']:6.1%}{ema}  top-5 {row['top5']:6.1%}"
-        f"  eval loss {row['loss']:.3f}  {speed(recent)}"
-    )
+        f"  eval loss {row['loss']:.3f}  {speed(recent) if recent else ''}"
+    ).rstrip()
 
 
 def speed(rows: list[dict[str, Any]]) -> str:
@@ -102,6 +102,6 @@ def _bar(plan: RunPlan) -> "tuple[Progress, TaskID]":
 
 
 def _update(bar: "Progress", task: "TaskID", run: Path) -> None:
-    rows = last_rows(run / METRICS, RECENT)
+    rows = newest_steps(run, RECENT)
     if rows:
         bar.update(task, completed=rows[-1]["step"], told=speed(rows))

@@ -32,8 +32,10 @@ EVENTS = "events.jsonl"
 LEDGER = "ledger.jsonl"
 QUARANTINE = "quarantine.jsonl"
 TRANSFER = "transfer.json"
+NEWEST_STEPS = "newest_steps.jsonl"  # the last rows of metrics.jsonl, where that is written on another host
 FIGURES = {"top1", "top5", "loss", "calibration_error"}  # of an Evaluation: what a row of EVALUATIONS holds
 LONGEST_ROW = 1024  # bytes of a row of metrics.jsonl, amply
+NEWEST = 200  # rows of NEWEST_STEPS
 
 
 def utc_now() -> datetime:
@@ -75,6 +77,17 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - count * LONGEST_ROW))
         return _parsed(file.read())[-count:]
+
+
+def newest_steps(run: Path, count: int) -> list[dict[str, Any]]:
+    """The rows of the last steps, NEWEST at the most. Where rank 0 is elsewhere, of those that have come from there."""
+    return last_rows(run / NEWEST_STEPS, count) or last_rows(run / METRICS, count)
+
+
+def keep_newest_steps(run: Path) -> None:
+    """Write the rows of the last steps into a file of their own, to be sent."""
+    lines = "".join(json.dumps(row) + "\n" for row in last_rows(run / METRICS, NEWEST))
+    open_store(str(run)).write(NEWEST_STEPS, lines.encode())
 
 
 def _parsed(raw: bytes) -> list[dict[str, Any]]:
@@ -119,8 +132,9 @@ class RunLog:
     `start(step)` drops rows after the step that training goes on from: they will be made again, the same.
     """
 
-    def __init__(self, run: Path | None) -> None:
-        self.run = run
+    def __init__(self, run: Path | None, place: str = "") -> None:
+        """`place` is where people find the run, if not in this folder."""
+        self.run, self.place = run, place or str(run)
         self.board: SummaryWriter | None = None
 
     def start(self, step: int) -> None:

@@ -7,7 +7,7 @@ from data_shards.budget import MAX_BAD
 from raytrain.errors import ResumeLater, UsageError
 from raytrain.plan import RunPlan
 from raytrain.progress import following
-from raytrain.remote import folder_of, url_of
+from raytrain.remote import SHOWN, Mirror, fetched, url_of, workplace
 from raytrain.worker import Job
 
 
@@ -20,6 +20,7 @@ def train_and_report(
     run = run_shown(plan, data=data, out=out, address=address, max_bad=max_bad)
     reports = [build_report(str(run))]
     page = write_report(reports, run)
+    Mirror(run, url_of(out)).push("report.*")
     print(markdown(reports))
     print(f"report: {page}")
     return page
@@ -30,14 +31,22 @@ def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None, max_b
     from raytrain.driver import run_job
 
     remote = url_of(out)
-    run = folder_of(remote) if remote else run_folder(out)
-    job = Job(plan=plan, data_url=absolute(data), run=str(run), remote=remote, max_bad=max_bad)
+    job = Job(
+        plan=plan,
+        data_url=absolute(data),
+        run=remote or str(run_folder(out)),
+        remote=remote,
+        max_bad=max_bad,
+    )
     try:
-        with following(run, plan):
-            run_job(job, address=address, say=warn)
+        with workplace(job) as here:
+            run = Path(here.run)
+            Mirror(run, remote).pull(*SHOWN)  # what was told before is not told again
+            with following(run, plan):
+                run_job(here, address=address, say=warn)
     except KeyboardInterrupt:
         raise ResumeLater("interrupted; the same command goes on from the newest checkpoint") from None
-    return run
+    return fetched(out)
 
 
 def run_folder(out: Path | str) -> Path:

@@ -30,5 +30,5 @@ def write_suspects(job: Job, step: int) -> str:
         key = training.prefix(shard) + read_key(part.url, part.chosen, own, row)
         place = {"slot": slot, "shard": training.shard_name(shard), "row": row, "key": key}
         lines.append(json.dumps({"step": step, **place}) + "\n")
-    open_store(job.run).write(SUSPECTS, "".join(lines).encode())
-    return f"the keys of its {many} samples are in {job.run}/{SUSPECTS}"
+    open_store(job.place).write(SUSPECTS, "".join(lines).encode())
+    return f"the keys of its {many} samples are in {job.place}/{SUSPECTS}"

@@ -32,7 +32,7 @@ from raytrain.models.build import build
 from raytrain.optim import make_optimizer
 from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks, use_files, use_threads
-from raytrain.remote import Mirror, hearing_stop
+from raytrain.remote import LOGS, Mirror, send_logs, working, workplace
 from raytrain.runlog import RunLog, say_who
 from raytrain.saving import Saver
 from raytrain.state import TrainState
@@ -44,7 +44,8 @@ from raytrain.weights.start import starting_weights
 class Job(Value):
     """A plan, and where its data and its run are. `resume` is the verified checkpoint to go on from.
 
-    `run` is a folder, of one disk for all workers, or of each host's own where the run lies in S3, at `remote`.
+    `run` is its folder, on a disk that all workers share. Where the run lies in S3, that is `remote`, and each process
+    has a folder of its own.
 
     `max_bad` is the share of undecodable training images that it puts up with: it may change while the run goes on.
     `until` is the optimizer step at which this start ends, evaluated and saved: a rung of a sweep. The plan stays that
@@ -84,41 +85,48 @@ def work(
 
     `trial` says which micro-batches fit, where the plan leaves that open.
     """
+    with workplace(job) as here:
+        work_at(here, ranks, report, trial)
+
+
+def work_at(
+    job: Job,
+    ranks: Ranks,
+    report: Callable[[dict[str, float]], None],
+    trial: Callable[[RunPlan, Ranks], Fits],
+) -> None:
+    """The same, in this process's folder."""
     plan, run = job.plan, Path(job.run)
     use_threads(plan.placement.cpus_per_worker)
     use_files()
-    run.mkdir(parents=True, exist_ok=True)
     say_who(run, ranks.rank)
-    mirror = Mirror(run, job.remote if ranks.first else "")
-    mirror.pull()
+    mirror = Mirror(run, job.remote)
+    if ranks.first:
+        mirror.pull(*LOGS)
     data = load_data(job.data_url)
     if data.fingerprint != plan.data.fingerprint:
         raise RunError(
             f"the data at {job.data_url} changed under the run: fingerprint {data.fingerprint[:12]}, "
             f"the plan was made for {plan.data.fingerprint[:12]}"
         )
-    log = RunLog(run if ranks.first else None)
+    log = RunLog(run if ranks.first else None, job.remote)
     job = job.model_copy(update={"plan": settle(plan, ranks, log, trial)})
     engine, state = start(job, data, ranks, log)
     log.start(state.step)
+    send = partial(send_logs, mirror, ranks.rank)
     saver = Saver(
-        store=open_store(job.place),
-        plan=job.plan,
-        classes=data.classes,
-        ranks=ranks,
-        log=log,
-        send_logs=mirror.push,
+        store=open_store(job.place), plan=job.plan, classes=data.classes, ranks=ranks, log=log, send_logs=send
     )
     watch = HangWatch(stacks_file(run, ranks.rank))
     try:
         parts = assemble(job, data, ranks, log, engine, state, saver, report)
-        with hearing_stop(run, mirror.url):
+        with working(mirror, ranks.rank):
             train(replace(parts, watched=watch.step))
     finally:
         saver.close()
         watch.close()
         log.close()
-        mirror.push()
+        send()
 
 
 def start(job: Job, data: Data, ranks: Ranks, log: RunLog) -> tuple[Engine, TrainState]:

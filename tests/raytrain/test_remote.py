@@ -1,23 +1,31 @@
 """A run in S3: hosts that share no disk, one driver at a time. A moto server on a port of this machine."""
 
 import json
-import threading
+import os
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from crash import s3_server
+from fake_run import FakeRun
+from plans import tiny_plan
 from test_worker import HERE, STEPS, figures, job_at, plan_for, saved
 
 from data_shards.store import open_store
+from data_shards.store.s3 import S3Store
+from raytrain import remote
 from raytrain.audit import audit_run
 from raytrain.claim import check_claim, claim
 from raytrain.errors import ResumeLater, RunError
-from raytrain.manifest import complete_steps, key_of, newest
-from raytrain.remote import Mirror, fetched, folder_of, hearing_stop, telling_stop, url_of
-from raytrain.runlog import EVENTS, append, read_rows
+from raytrain.failures import reached
+from raytrain.manifest import key_of, newest
+from raytrain.progress import Teller
+from raytrain.remote import Mirror, driving, fetched, url_of, working
+from raytrain.runlog import EVALUATIONS, EVENTS, JOB, PLAN, append, newest_steps, read_rows
 from raytrain.stopping import STOP_FILE
 from raytrain.worker import Job, work
 
@@ -36,29 +44,28 @@ def url(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{bucket}/{uuid4().hex}"
 
 
-def test_another_host_goes_on_where_one_was_stopped(url: str, small_set: str, tmp_path: Path) -> None:
-    """Both have folders of their own. What they leave in S3 is what one undisturbed run leaves in its folder."""
+def test_another_host_goes_on_where_one_was_stopped(
+    url: str, small_set: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No host has anything of the other. What they leave in S3 is what one undisturbed run leaves in its folder."""
     work(job_at(tmp_path / "alone", small_set), HERE)
-    first = job_at(tmp_path / "host1", small_set).model_copy(update={"remote": url})
-    claim(first)
-    Mirror(Path(first.run), url).push()
+    (tmp_path / "host").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "host"))
+    monkeypatch.setattr(remote, "LOOK_SECONDS", 0.05)
+    first = begun(url, small_set, tmp_path)
 
     def stop(_: dict[str, float]) -> None:
         open_store(url).write(STOP_FILE, b"")
-        until = time.monotonic() + 60
-        while not (Path(first.run) / STOP_FILE).exists():
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        until(lambda: next((tmp_path / "host").glob(f"*/{STOP_FILE}"), None) is not None)
 
     with pytest.raises(ResumeLater, match="stopped on request after step 7, with a checkpoint"):
         work(first, HERE, stop)
-    assert not (Path(first.run) / "checkpoints").exists()
+    assert list((tmp_path / "host").iterdir()) == []
     open_store(url).delete(STOP_FILE)
     found, _ = newest(open_store(url))
     assert found is not None
     assert found.url == f"{url}/{key_of(7)}"
-    (tmp_path / "host2").mkdir()
-    work(first.model_copy(update={"run": str(tmp_path / "host2"), "resume": found.url}), HERE)
+    work(first.model_copy(update={"resume": found.url}), HERE)
     for name in ("model.pt", "moments.pt"):
         there = json.loads(open_store(url).read(f"{key_of(STEPS)}/MANIFEST.json"))["files"]
         assert there[name]["sha256"] == saved(tmp_path / "alone")[name]
@@ -68,22 +75,59 @@ def test_another_host_goes_on_where_one_was_stopped(url: str, small_set: str, tm
     assert audit_run(run, lambda *_: None, checkpoints=url)[0].proven
     made = [row["step"] for row in read_rows(run / EVENTS) if row["event"] == "checkpoint"]
     assert made == [3, 6, 7, 9, 12]
+    assert json.loads((run / "workers" / "rank-0.json").read_text())["pid"] == os.getpid()
+    assert len(open_store(url).list("tensorboard/")) == 2, "a file of each start"
+
+
+def begun(url: str, data: str, tmp_path: Path) -> Job:
+    """What a driver does first."""
+    job = job_at(tmp_path / "driver", data).model_copy(update={"remote": url})
+    claim(job)
+    Mirror(Path(job.run), url).push(PLAN, JOB)
+    return job
+
+
+def until(true: Callable[[], bool]) -> None:
+    late = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < late
+        time.sleep(0.02)
 
 
 def test_a_checkpoints_ledger_is_there_before_it(url: str, small_set: str, tmp_path: Path) -> None:
     """A host is lost right after its checkpoint became durable: all that it had is what it had sent."""
-    job = job_at(tmp_path / "lost", small_set).model_copy(update={"remote": url, "until": 3})
-    claim(job)
-    sent, push = [], Mirror.push
+    job = begun(url, small_set, tmp_path).model_copy(update={"until": 3})
+    there: list[list[str]] = []
+    write = S3Store.write
 
-    def seen(mirror: Mirror) -> None:
-        push(mirror)
-        sent.append((complete_steps(open_store(url)), read_rows(mirror.run / "ledger.jsonl")[-1]["step"]))
+    def seen(store: S3Store, key: str, content: bytes | Path) -> None:
+        if key.endswith("MANIFEST.json"):
+            there.append(
+                [row for row in store.read("ledger.jsonl").decode().splitlines() if '"step": 3' in row]
+            )
+        write(store, key, content)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Mirror, "push", seen)
+        patch.setattr(S3Store, "write", seen)
         work(job, HERE)
-    assert sent == [([], 3), ([3], 3)]
+    assert [len(rows) for rows in there] == [1]
+
+
+def test_a_driver_shows_the_steps_of_a_rank_0_elsewhere(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "LOOK_SECONDS", 0.05)
+    driver, worker = tmp_path / "driver", FakeRun(tmp_path / "worker", tiny_plan(), "d", top1=0.9)
+    driver.mkdir()
+    told: list[str] = []
+    teller = Teller(driver, told.append)
+    worker.train(25)
+    with driving(Mirror(driver, url)), working(Mirror(worker.run, url), 0):
+        until(lambda: bool(newest_steps(driver, 1)) and (driver / EVALUATIONS).exists())
+        teller.tell()
+    assert reached(driver) == 25
+    assert [line.split()[:4] for line in told] == [["epoch", "1.0", "step", "25"]]
+    assert "img/s" in told[0]
 
 
 def test_events_of_driver_and_worker_are_kept_once_in_order(url: str, tmp_path: Path) -> None:
@@ -91,24 +135,28 @@ def test_events_of_driver_and_worker_are_kept_once_in_order(url: str, tmp_path: 
         (tmp_path / name).mkdir()
         for time_ in times:
             append(tmp_path / name / EVENTS, {"time": f"2026-01-01T00:00:0{time_}", "event": name})
-    (tmp_path / "worker" / "plan.json").write_text("{}")
-    Mirror(tmp_path / "worker", url).push()
-    driver = Mirror(tmp_path / "driver", url)
+    driver, worker = Mirror(tmp_path / "driver", url), Mirror(tmp_path / "worker", url)
     for _ in range(2):
-        driver.pull()
-        driver.push()
-    assert [row["event"] for row in read_rows(tmp_path / "driver" / EVENTS)] == [
+        worker.push(EVENTS)
+        driver.pull(EVENTS)
+    (tmp_path / "read").mkdir()
+    Mirror(tmp_path / "read", url).pull(EVENTS)
+    assert [row["event"] for row in read_rows(tmp_path / "read" / EVENTS)] == [
         "driver", "worker", "worker", "driver",
     ]  # fmt: skip
 
 
-def test_a_folder_of_a_run_that_is_there_no_more_is_emptied(url: str) -> None:
-    run = folder_of(url)
-    (run / "workers").mkdir(parents=True)
-    (run / "plan.json").write_text("{}")
-    (run / ".lock").touch()
-    Mirror(run, url).pull()
-    assert [path.name for path in run.iterdir()] == [".lock"]
+def test_two_that_send_events_at_once_lose_none(url: str, tmp_path: Path) -> None:
+    def send(name: str) -> None:
+        (tmp_path / name).mkdir()
+        mirror = Mirror(tmp_path / name, url)
+        for number in range(8):
+            append(mirror.run / EVENTS, {"time": f"{number}", "event": name})
+            mirror.push(EVENTS)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(send, ("driver", "worker")))
+    assert len(open_store(url).read(EVENTS).splitlines()) == 16
 
 
 def test_a_place_with_other_files_is_refused(url: str, small_set: str, tmp_path: Path) -> None:
@@ -121,19 +169,21 @@ def test_a_place_with_other_files_is_refused(url: str, small_set: str, tmp_path:
 
 
 def test_a_stop_travels_by_s3_unless_another_took_over(url: str, tmp_path: Path) -> None:
-    driver, worker, overtaken = tmp_path / "driver", tmp_path / "worker", threading.Event()
-    for folder in (driver, worker):
-        folder.mkdir()
-    overtaken.set()
-    with telling_stop(driver, url, overtaken, 0.05), hearing_stop(worker, url, 0.05):
-        (driver / STOP_FILE).touch()
-        time.sleep(0.3)
-        assert not (worker / STOP_FILE).exists()
-        overtaken.clear()
-        until = time.monotonic() + 60
-        while not (worker / STOP_FILE).exists():
-            assert time.monotonic() < until
-            time.sleep(0.02)
+    driver, worker = Mirror(tmp_path / "driver", url), Mirror(tmp_path / "worker", url)
+    for mirror in (driver, worker):
+        mirror.run.mkdir()
+    (driver.run / STOP_FILE).touch()
+    driver.overtaken.set()
+    driver.tell_stop()
+    worker.hear_stop()
+    assert not (worker.run / STOP_FILE).exists()
+    driver = Mirror(driver.run, url)
+    driver.tell_stop()
+    worker.hear_stop()
+    assert (worker.run / STOP_FILE).exists()
+    driver.forget_stop()
+    driver.tell_stop()
+    assert (open_store(url).list(""), (driver.run / STOP_FILE).exists()) == ([], False)
 
 
 @pytest.mark.parametrize(
