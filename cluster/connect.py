@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -12,6 +12,8 @@ import ray._private.worker
 from ray._private.state import state  # no public call tells which nodes are draining
 
 from cluster.errors import REFUSED, ClusterError, ClusterUsageError
+from cluster.gcs import call, own_token
+from cluster.private import nobody_else
 from cluster.tokens import refuse_open
 
 ANSWER_SECONDS = 10
@@ -22,7 +24,8 @@ BETWEEN_LOOKS = 2.0  # seconds
 def connected(address: str | None, environment: dict[str, str]) -> Iterator[None]:
     """Be connected to the cluster at `address`, to RAY_ADDRESS's (a submitted job's own), or to a new local one.
 
-    `environment` is set for every process of this job. A connection that exists already is used and kept.
+    `environment` is set for every process of this job. A connection that exists already is used and kept. Into a new
+    local one nobody else gets, neither from other machines nor as another user.
     Raises ClusterError where nothing answers, or where the token is refused.
     """
     if ray.is_initialized():
@@ -34,6 +37,15 @@ def connected(address: str | None, environment: dict[str, str]) -> Iterator[None
     os.environ.update(environment)  # Ray Train hands the driver's own RAY_TRAIN_* settings to its controller
     # whatever log_to_driver is, Ray prints a lost host's last log lines among the results: its losses are told by us
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    with nobody_else() if target == "local" else nullcontext():
+        _join(target, environment)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _join(target: str, environment: dict[str, str]) -> None:
     try:
         ray.init(
             address=target,
@@ -48,15 +60,13 @@ def connected(address: str | None, environment: dict[str, str]) -> Iterator[None
         ) from None
     except ray.exceptions.AuthenticationError:
         raise ClusterError(REFUSED.format(address=target)) from None
+    except RuntimeError as error:  # another Ray or Python there than here
+        raise ClusterError(f"{target} is of another version. {_flat(error)}") from None
     except ValueError as error:  # no address at all, or the URL of the Jobs API
         raise ClusterUsageError(
             f"--address {target}: a run joins a cluster at host:6379, or 'auto' on one of its nodes; "
             f"http://host:8265 is for `raytrain cluster`. Ray said: {str(error).splitlines()[0]}"
         ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _refuse_silence(target: str) -> None:
@@ -71,6 +81,12 @@ def _refuse_silence(target: str) -> None:
         raise ClusterError(
             f"no Ray cluster answers at {target}: {error.strerror or error}. Start one, or leave --address away"
         ) from None
+    if call(target, own_token()) == "refused":
+        raise ClusterError(REFUSED.format(address=target))
+
+
+def _flat(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def check_room(workers: int, cpus: int, gpu: bool) -> None:

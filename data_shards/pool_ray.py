@@ -4,9 +4,10 @@ import os
 import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from data_shards.errors import DataError, DataUsageError
 from data_shards.pool import Job, Result
@@ -59,9 +60,10 @@ def _connected(address: str) -> Iterator[None]:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, OSError, ValueError) as error:
+    except (ConnectionError, OSError, ValueError, AuthenticationError) as error:
         raise DataUsageError(
-            f"no Ray cluster answers at {address}: {error}. Start one, or leave --address away"
+            f"no Ray cluster answers at {address}: {error}. Start one, give its token (RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to its file), or leave --address away"
         ) from None
     try:
         yield
@@ -70,7 +72,17 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """OSError where nothing listens; Ray itself tries for more than ten minutes before it says so."""
+    """OSError where nothing listens; Ray itself tries for more than ten minutes before it says so.
+
+    A cluster that others reach too is refused without a token, as everywhere (docs/security.md).
+    """
     host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if colon:
-        socket.create_connection((host, int(port)), timeout=KNOCK).close()
+    if not colon:
+        return
+    if os.environ.get("RAY_AUTH_MODE") != "token" and not ip_address(socket.gethostbyname(host)).is_loopback:
+        raise DataUsageError(
+            f"others reach {address} too, and RAY_AUTH_MODE is not `token`: without a token Ray runs the commands of "
+            "everyone who does. Start every node with RAY_AUTH_MODE=token and a token, and set both here "
+            "(docs/clusters/address.md)"
+        )
+    socket.create_connection((host, int(port)), timeout=KNOCK).close()

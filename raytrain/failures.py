@@ -7,7 +7,10 @@ from pathlib import Path
 
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerHealthCheckTimeoutError  # no public name for it
+from ray.train.v2._internal.exceptions import (  # no public names for them
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
 
 from data_shards.errors import DataError, DataProcessError
 from raytrain.errors import ResumeLater, RunError
@@ -67,10 +70,17 @@ def root_cause(error: TrainingFailedError) -> tuple[int | None, BaseException]:
     """
     if not isinstance(error, WorkerGroupError):
         return None, error
-    failures: list[tuple[int | None, BaseException]] = list(error.worker_failures.items())
+    failures: list[tuple[int | None, BaseException]] = [
+        (rank, _itself(failure)) for rank, failure in error.worker_failures.items()
+    ]
     ours = [one for one in failures if isinstance(one[1], (RunError, DataError))]
     gone = [one for one in failures if is_gone(one[1])]
     return [*ours, *gone, *failures, (None, error)][0]
+
+
+def _itself(failure: BaseException) -> BaseException:
+    """A death that Ray Train met when it asked the worker is wrapped once."""
+    return failure.health_check_failure if isinstance(failure, WorkerHealthCheckFailedError) else failure
 
 
 def is_gone(cause: BaseException) -> bool:

@@ -73,3 +73,17 @@ def test_nodes_that_still_start_are_waited_for(monkeypatch):
     monkeypatch.setenv("RAYTRAIN_WAIT_FOR_NODES", "60")
     check_room(10, 1, gpu=False)
     assert list(looks) == []
+
+
+def test_another_version_of_ray_is_one_message(monkeypatch):
+    def differ(**_):
+        raise RuntimeError(
+            "Version mismatch: The cluster was started with:\n    Ray: 2.57.0\n    Python: 3.11.7\n"
+        )
+
+    monkeypatch.setattr(ray, "init", differ)
+    with (
+        pytest.raises(ClusterError, match=r"^auto is of another version.*Ray: 2.57.0"),
+        connected("auto", {}),
+    ):
+        pass

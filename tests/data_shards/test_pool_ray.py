@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -44,6 +45,8 @@ def environment() -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PYTHONPATH": os.pathsep.join(sys.path),
         "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "120",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
     }
 
 
@@ -117,3 +120,16 @@ def test_no_cluster_is_said_at_once(environment: dict[str, str], tmp_path: Path)
     assert done.returncode == 2
     assert f"no Ray cluster answers at {nobody}: " in done.stderr
     assert done.stderr.count("\n") <= 3
+
+
+def test_a_cluster_that_others_reach_is_refused_without_a_token(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    train = write_layout("ILSVRC2012_img_train.tar", pictures([CAT]), tmp_path)
+    done = subprocess.run(
+        command(train, tmp_path / "out", "192.0.2.7:6379"),
+        env={**environment, "RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "others reach 192.0.2.7:6379 too, and RAY_AUTH_MODE is not `token`" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerHealthCheckTimeoutError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from data_shards.errors import DataError, DataProcessError
 from raytrain.errors import ResumeLater, RunError
@@ -35,6 +35,8 @@ def test_an_error_of_ours_comes_before_a_death_and_a_death_before_what_others_sa
     assert root_cause(group(r0=reset(), r1=death, r2=ours)) == (2, ours)
     assert root_cause(group(r0=reset(), r1=death)) == (1, death)
     assert root_cause(group(r0=reset(), r1=silent)) == (1, silent)
+    asked = WorkerHealthCheckFailedError("A worker health check failed.", failure=death)
+    assert root_cause(group(r0=reset(), r1=asked)) == (1, death)
     only = reset()
     assert root_cause(group(r3=only)) == (3, only)
 
