@@ -55,13 +55,20 @@ def direction(objective: Objective) -> Literal["minimize", "maximize"]:
 
 def values(trial: Told, objectives: Sequence[Objective], told: Sequence[Told]) -> list[float]:
     """What it is told for each objective: what was measured, or else the worst that any trial has measured."""
-    found: list[float] = []
-    for objective in objectives:
-        worst = max if direction(objective) == "minimize" else min
-        measured = [other.values[objective] for other in told if objective in other.values]
-        penalty = WORST_ERROR if objective == "error" else worst(measured, default=0.0)
-        found.append(trial.values.get(objective, penalty) if trial.state != "diverged" else penalty)
-    return found
+    return [
+        trial.values[objective]
+        if objective in trial.values and trial.state != "diverged"
+        else penalty(objective, told)
+        for objective in objectives
+    ]
+
+
+def penalty(objective: Objective, told: Sequence[Told]) -> float:
+    """The worst that any trial has measured; the worst error is known."""
+    if objective == "error":
+        return WORST_ERROR
+    worst = max if direction(objective) == "minimize" else min
+    return worst((trial.values[objective] for trial in told if objective in trial.values), default=0.0)
 
 
 def front(told: Sequence[Told], objectives: Sequence[Objective]) -> list[Told]:
