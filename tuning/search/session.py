@@ -9,7 +9,7 @@ from cluster.fleet import load_fleet
 from data_shards.mix import load_data
 from data_shards.shardset import Value
 from raytrain.cli.options import make_plan
-from raytrain.errors import UsageError
+from raytrain.errors import ResumeLater, UsageError
 from raytrain.plan import Init, RunPlan
 from raytrain.session import absolute, run_folder, warn
 from raytrain.settings import parse
@@ -92,6 +92,8 @@ def sweep(
                 train=best_command(request, {}),
             ),
         )
+    except KeyboardInterrupt:
+        raise ResumeLater("the sweep was interrupted; the same command continues it") from None
     finally:
         if (held := held_state(out)) is not None:
             from tuning.report import write_report
