@@ -19,8 +19,10 @@ from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from cluster.connect import check_room, connected, hosts, room
+from cluster.groups import let_go
 from data_shards.store import open_store
 from data_shards.store.s3 import S3Store
 from raytrain.claim import check_claim, claim, run_lock
@@ -68,6 +70,7 @@ def run_job(
         while (resumed := going_on(job, say)) is not None:
             now = fitting(resumed, say)
             mirror.push(PLAN, JOB, EVENTS)
+            let_go()
             try:
                 with watching(run, job.plan, now.plan.placement.workers, lambda: fits(job.plan)) as watch:
                     attempt(now, callbacks or [])
@@ -141,7 +144,7 @@ def attempt(job: Job, callbacks: list[Any]) -> None:
     resources: dict[str, float] = {"CPU": placement.cpus_per_worker}
     if placement.gpu:
         resources["GPU"] = 1
-    trainer = TorchTrainer(
+    trainer = Trainer(
         ray_worker,
         train_loop_config={"job": job.model_dump(mode="json")},
         torch_config=TorchConfig(backend="nccl" if placement.gpu else "gloo"),
@@ -165,6 +168,18 @@ def attempt(job: Job, callbacks: list[Any]) -> None:
         in_thread(trainer.fit)
     finally:
         rmtree(Path(job.run) / "ray", ignore_errors=True)  # Ray's own record of the attempt: nothing reads it
+
+
+class Trainer(TorchTrainer):  # type: ignore[misc]  # Ray is untyped
+    """Without Ray Train's cleaner of placement groups: `let_go` is ours.
+
+    It is a process of each attempt that outlives a killed driver, until the cluster's dashboard tells it of that: for
+    ever where there is none, or where it asks another Ray's on the same machine. There is no option to leave it out.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        made = super()._create_default_callbacks()
+        return [callback for callback in made if not isinstance(callback, PlacementGroupCleanerCallback)]
 
 
 def in_thread(function: Callable[[], object]) -> None:

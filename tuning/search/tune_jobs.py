@@ -5,7 +5,9 @@ stays, and the next trial waits for its room for ever (ray#54305). A rung ends b
 finds a `stop` file in its run, and ends after its step with a checkpoint.
 """
 
+import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -29,9 +31,7 @@ from raytrain.worker import Job
 from tuning.search.training import Training, failed, run_rung
 from tuning.search.values import RungJob, RungResult, shown
 
-DRIVER = {
-    "memory": 1
-}  # one byte, since Tune refuses nothing: CPUs would be taken from the rung's own workers
+DRIVER = {"memory": 1}  # a byte, since Tune refuses nothing: CPUs would be taken from the rung's own workers
 RUNG = "rung"
 
 
@@ -44,11 +44,14 @@ def tune_executor(
     Raises ClusterError where no trial, or not `concurrency` of them, has room.
     """
     quiet_ray()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a rung that failed is told as a result
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the runs keep their own logs
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would kill rungs
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output ignores verbose=0
     # what Ray prints itself is no result: it goes where the progress goes
     with redirect_stdout(sys.stderr), connected(address, environment(training.plan)):
+        # Ray took it, and would end a sweep between two rungs without a word
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield TuneExecutor(training, at_once(training, concurrency), say)
 
 
@@ -81,7 +84,10 @@ class TuneExecutor:
                 tune.Tuner(
                     tune.with_resources(tune.with_parameters(tune_rung, training=self.training), DRIVER),
                     param_space={"job": tune.grid_search([job.model_dump(mode="json") for job in jobs])},
-                    tune_config=tune.TuneConfig(max_concurrent_trials=self.concurrency),
+                    tune_config=tune.TuneConfig(
+                        max_concurrent_trials=self.concurrency,
+                        reuse_actors=True,  # a rung's driver is spared its start where another rung had one
+                    ),
                     run_config=tune.RunConfig(
                         name=f"tune-{os.urandom(6).hex()}",
                         storage_path=str(study / "ray"),

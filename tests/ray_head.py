@@ -28,8 +28,11 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def ray_head(folder: Path) -> Iterator[dict[str, str]]:
-    """A head of 2 CPUs that asks for a token; yields the environment of a client that has it."""
+def ray_head(folder: Path, *, cpus: int = 2, jobs_api: bool = True) -> Iterator[dict[str, str]]:
+    """A head of so many CPUs that asks for a token; yields the environment of a client that has it.
+
+    Without its Jobs API it has no dashboard, as a Ray that a command starts for itself.
+    """
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(16))
@@ -47,9 +50,9 @@ def ray_head(folder: Path) -> Iterator[dict[str, str]]:
     command = (
         f"start --head --block --port {gcs} --dashboard-port {dashboard} --ray-client-server-port {client}"
     )
-    command += (
-        f" --dashboard-host 127.0.0.1 --dashboard-agent-listen-port {agent} --num-cpus 2 --temp-dir {rays}"
-    )
+    command += f" --dashboard-host 127.0.0.1 --dashboard-agent-listen-port {agent} --num-cpus {cpus} --temp-dir {rays}"
+    # workers take any port: among Ray's own, from 10002 on, another head's are met
+    command += f" --include-dashboard {jobs_api} --min-worker-port 0 --max-worker-port 0"
     with (folder / "head.log").open("w") as log:
         head = subprocess.Popen(
             [BIN / "ray", *command.split(), "--disable-usage-stats"],
@@ -59,7 +62,7 @@ def ray_head(folder: Path) -> Iterator[dict[str, str]]:
             start_new_session=True,
         )
     try:
-        yield environment
+        yield {**environment, "RAY_ADDRESS": f"127.0.0.1:{gcs}"}
     finally:
         end(head)
         shutil.rmtree(rays, ignore_errors=True)
@@ -84,6 +87,20 @@ def raytrain(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProces
     return subprocess.run(
         [BIN / "raytrain", *arguments], env=env, capture_output=True, text=True, timeout=900, check=False
     )
+
+
+def listening(env: dict[str, str], seconds: float = 120) -> None:
+    """Wait until the cluster can be joined: that is long before its Jobs API answers."""
+    until = time.monotonic() + seconds
+    host, port = env["RAY_ADDRESS"].split(":")
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < until, env["RAY_ADDRESS"]
+            time.sleep(0.1)
+        else:
+            return
 
 
 def answering(env: dict[str, str], seconds: float = 600) -> None:
