@@ -13,7 +13,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
-from raytrain.settings import parse
+from raytrain.settings import needed, parse
 
 Scalar = bool | int | float | str
 Setting = Scalar | tuple[Scalar, ...] | None
@@ -198,5 +198,5 @@ def reason(error: ValueError) -> str:
         return str(error)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    text = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+    text = needed(first)
     return f"{where}: {text}" if where and first["type"] != "value_error" else text

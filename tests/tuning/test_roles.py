@@ -171,8 +171,15 @@ def test_a_wrong_declaration_names_the_field(params, fixed, message):
             "scientific: {model.drop_path: {}}\nfixed: ['*']",
             "model.drop_path has no values: give one of range",
         ),
-        ("scientific: {model.drop_path: {rnage: 0:1}}\nfixed: ['*']", "Extra inputs are not permitted"),
-        ("nuisance: {}\nfixed: ['*']", "scientific: Field required"),
+        (
+            "scientific: {model.drop_path: {rnage: 0:1}}\nfixed: ['*']",
+            "scientific.model.drop_path.rnage: no such field there",
+        ),
+        ("nuisance: {}\nfixed: ['*']", "scientific: this one is missing"),
+        (
+            "scientific: {model.drop_path: 0:0.3}\nnuisnace: {optimizer.lr: 0:1}",
+            "nuisnace is no role; there are scientific, nuisance, fixed",
+        ),
         ("scientific: [", "this is no YAML"),
         (
             "scientific: {x: {rungs: {a: {model.window: 7}, b: {model.patch: 4}}}}\nfixed: ['*']",

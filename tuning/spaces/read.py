@@ -1,15 +1,15 @@
 """Spaces that users write: a YAML file, or `--space PATH=RANGE`.
 
 scientific:
-model.drop_path: 0:0.3
-capacity:
-rungs:
-small: {model.embed_dim: 48, model.depths: [2, 4]}
-large: {model.embed_dim: 96, model.depths: [2, 6]}
+  model.drop_path: 0:0.3
+  capacity:
+    rungs:
+      small: {model.embed_dim: 48, model.depths: [2, 4]}
+      large: {model.embed_dim: 96, model.depths: [2, 6]}
 nuisance:
-optimizer.lr: log:1e-4:1e-2
-optimizer.momentum: {range: "0.8:0.99", when: {optimizer.name: [sgd]}}
-optimizer.weight_decay: {prior: 0.05, notch: 3.16, log: true, notches: [-2, 2]}
+  optimizer.lr: log:1e-4:1e-2
+  optimizer.momentum: {range: "0.8:0.99", when: {optimizer.name: [sgd]}}
+  optimizer.weight_decay: {prior: 0.05, notch: 3.16, log: true, notches: [-2, 2]}
 fixed: [model.*, view.*, optimizer.*, schedule.*, regularization.*, distillation.*, epochs, ...]
 """
 
@@ -57,6 +57,14 @@ class SpaceFile(Value):
     scientific: dict[str, Entry]
     nuisance: dict[str, Entry] = Field(default_factory=dict)
     fixed: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_roles(cls, given: Any) -> Any:
+        for role in given if isinstance(given, Mapping) else ():
+            if role not in cls.model_fields:
+                raise ValueError(f"{role} is no role; there are {', '.join(cls.model_fields)}")
+        return given
 
 
 def read_space(file: str, recipe: Recipe) -> Space:
