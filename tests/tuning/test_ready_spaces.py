@@ -121,6 +121,8 @@ def test_a_space_for_another_family_names_those_that_fit():
         space("swin_capacity", recipe("cbam_resnet50_1k_2018"), "1k")
     with pytest.raises(UsageError, match="unknown space 'swin_capcity'; the nearest: swin_capacity"):
         space("swin_capcity", recipe("swin_b_1k_224"), "1k")
+    with pytest.raises(UsageError, match=r"unknown space 'xyz'\. All: raytrain tune --list-spaces"):
+        space("xyz", recipe("swin_b_1k_224"), "1k")
 
 
 def plan_of(name):

@@ -1,8 +1,6 @@
 """Answers to a proposal: what may be said, and what `--auto` says."""
 
-import difflib
-
-from raytrain.errors import UsageError
+from raytrain.errors import UsageError, nearest
 from raytrain.recipe import Recipe
 from raytrain.settings import change, parse, paths, tree_of
 from tuning.method.rows import Accept, Answer, Answered, Force, Freeze, Pin, Proposal, Reject
@@ -61,8 +59,8 @@ def named_change(name: str, state: MethodState, world: World) -> Change:
         if name in (one.name, one.kind):
             return one
     names = [one.name for one in offered]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names
-    raise UsageError(f"--force {name}: there is no such change; the nearest: {', '.join(near)}")
+    others = nearest(name, names) or f"; there are: {', '.join(names)}"
+    raise UsageError(f"--force {name}: there is no such change{others}")
 
 
 def parse_pin(text: str, recipe: Recipe) -> Pin:
@@ -71,10 +69,7 @@ def parse_pin(text: str, recipe: Recipe) -> Pin:
     path = next(iter(settings), text)
     known = list(paths(tree_of(recipe)))
     if path not in known:
-        near = difflib.get_close_matches(path, known, n=3, cutoff=0.3) or known
-        raise UsageError(
-            f"--pin {path}: recipe '{recipe.name}' has no such field; the nearest: {', '.join(near)}"
-        )
+        raise UsageError(f"--pin {path}: recipe '{recipe.name}' has no such field{nearest(path, known)}")
     change(recipe, settings)
     return Pin(path=path, settings=settings)
 

@@ -1,10 +1,9 @@
 """Ready spaces, found by name; and every way to ask for one: a name, a file, or `PATH=RANGE` on the command line."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from raytrain.errors import UsageError
+from raytrain.errors import UsageError, nearest
 from raytrain.plan import RunPlan
 from raytrain.recipe import Recipe
 from tuning.space import Space
@@ -39,10 +38,7 @@ def space(name: str, recipe: Recipe, kind: Regime) -> Space:
     Raises UsageError for an unknown name, and for a recipe of another family.
     """
     if name not in _WHERE:
-        near = difflib.get_close_matches(name, _WHERE, n=3, cutoff=0.3) or list(_WHERE)
-        raise UsageError(
-            f"unknown space '{name}'; the nearest: {', '.join(near)}. All: raytrain tune --list-spaces"
-        )
+        raise UsageError(f"unknown space '{name}'{nearest(name, _WHERE)}. All: raytrain tune --list-spaces")
     family = _WHERE[name][1]
     if recipe.model.family != family:
         ready = names(recipe.model.family)
