@@ -52,6 +52,14 @@ class Rooms(TyperGroup):
                 command.add_command(get_command(import_module(module).app), guest)
         return name, command, rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. Typer checks choices by pydantic, which says "Value error" first: for people that is no news."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
 
 app = typer.Typer(cls=Rooms, no_args_is_help=True, add_completion=False)
 

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from commands import runner
 from recorded import LENGTH, fit, read_recording, recording, study
 from rich.console import Console
 from sweeps import small_set
@@ -134,6 +135,14 @@ def test_a_wrong_wish_is_refused_before_anything_is_trained(data, tmp_path, chan
     with pytest.raises(UsageError, match=told):
         run(request(data, tmp_path / "sweep", **changes), concurrency=concurrency)
     assert not (tmp_path / "sweep" / "trials").exists()
+
+
+@pytest.mark.parametrize("command", ["tune", "improve --target top1>=0.5 --budget 1"])
+def test_a_choice_that_there_is_not_is_told_without_its_machinery(monkeypatch, capsys, command):
+    raytrain = runner(monkeypatch, capsys)
+    said = raytrain(*command.split(), "r", "--data", "d", "--out", "o", "--executor", "nope")
+    assert said.code == 2
+    assert "Invalid value for '--executor': 'nope' is not one of 'ray', 'here'." in said.err
 
 
 def test_objectives_are_known_and_the_error_is_always_first():
