@@ -181,6 +181,14 @@ def test_a_rung_whose_worker_dies_is_tried_twice_more_and_then_marked(held, tmp_
     ]
 
 
+def test_a_rung_is_told_as_a_part_and_the_last_as_the_end(held, tmp_path):
+    said: list[str] = []
+    sweep(tmp_path / "out", held["monotone"], trials=1, said=said)
+    ends = [line.split(",")[0].removeprefix("trial   0  ") for line in said if "error" in line]
+    parts = [f"{LENGTH // share} of {LENGTH} samples" for share in (8, 4, 2)]
+    assert ends == [*parts, f"done at {LENGTH} samples"]
+
+
 def test_an_interrupted_sweep_goes_on_where_it_was(held, tmp_path):
     whole = sweep(tmp_path / "whole", held["monotone"])
     with pytest.raises(ResumeLater):

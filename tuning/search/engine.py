@@ -122,10 +122,14 @@ def note(ledger: Ledger[Any], job: RungJob, result: RungResult, say: Callable[[s
     """Write down how a rung ended, and say it."""
     row = RungEnded(trial=job.trial, rung=job.rung, attempt=job.attempt, result=result)
     ledger.add(row)
+    whole = ledger.rows[0].rungs[-1]
+    how = f"{result.state} at {result.samples} samples"
+    if result.state == "done" and job.samples < whole:
+        how = f"{result.samples} of {whole} samples"
     found = f"error {result.error:.1%}" if result.error is not None else "not evaluated"
     again = "" if row.settled else "; it is tried again"
     problem = f": {result.problem}" if result.problem else ""
-    say(f"trial {job.trial:3d}  {result.state} at {result.samples} samples, {found}{problem}{again}")
+    say(f"trial {job.trial:3d}  {how}, {found}{problem}{again}")
 
 
 def best(state: SweepState) -> int | None:
