@@ -23,7 +23,7 @@ from tuning.report.journal import journal
 from tuning.report.render import page
 from tuning.report.study import read_study
 from tuning.report.sweep import sweep_book
-from tuning.report.words import with_settings
+from tuning.report.words import value, with_settings
 from tuning.search.engine import run_sweep
 from tuning.search.halving import rungs_of
 from tuning.search.rows import ROWS, Study, replay
@@ -233,6 +233,11 @@ def test_the_command_sees_that_a_folder_is_a_study(tmp_path):
     assert (tmp_path / "sweep" / "journal.md").read_bytes() == written
     refused = CliRunner().invoke(app, [str(tmp_path / "sweep"), str(tmp_path)])
     assert isinstance(refused.exception, UsageError)
+
+
+def test_values_that_stayed_are_words():
+    held = (None, True, False, (), [7, 14], 0.30000000000000004, "adamw")
+    assert [value(one) for one in held] == ["none", "yes", "no", "none", "7, 14", "0.3", "adamw"]
 
 
 def test_the_best_is_a_command_that_sets_each_path_once():

@@ -8,12 +8,11 @@ from tuning.ledger import Called
 from tuning.report.book import Section, Table
 from tuning.report.sweep_plots import value_of
 from tuning.report.words import hours as in_hours
-from tuning.report.words import share, with_settings
+from tuning.report.words import share, value, with_settings
 from tuning.search.rows import SweepState
 from tuning.search.state import told
 from tuning.search.table import HEADS, UNITS, figure, hours, ranked
 from tuning.search.told import Objective, Told, front
-from tuning.search.values import short
 
 
 def images(state: SweepState) -> int | None:
@@ -133,7 +132,7 @@ def _per_trial(workers: int) -> str:
 
 def fixed(state: SweepState) -> Section:
     """The caveats: hyper-parameters that were not searched."""
-    stays = tuple((path, short(value)) for path, value in state.study.space.fixed.items())
+    stays = tuple((path, value(held)) for path, held in state.study.space.fixed.items())
     return Section(
         title="What it says nothing about",
         note="these stayed as the recipe has them",

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from raytrain.report.words import MANY
 from tuning.dimension import Settings
+from tuning.search.values import short
 
 
 def share(error: float, of: int | None) -> str:
@@ -17,6 +18,19 @@ def share(error: float, of: int | None) -> str:
 def points(difference: float, of: int | None = None) -> str:
     """A difference of errors in points, with its sign."""
     return f"{100 * difference:+.{2 if of is None or of >= MANY else 1}f}"
+
+
+def value(held: object) -> str:
+    """A field's value: yes, no and none; lists with commas; four digits of a number."""
+    match held:
+        case bool():
+            return "yes" if held else "no"
+        case None | () | []:
+            return "none"
+        case list() | tuple():
+            return ", ".join(map(value, held))
+        case _:
+            return short(held)
 
 
 def at(time: datetime) -> str:
