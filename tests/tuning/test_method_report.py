@@ -134,6 +134,12 @@ def test_each_incumbent_is_a_station_with_its_error(tmp_path):
     assert passed[-1].gaps.remaining == pytest.approx(0.145)
 
 
+def test_without_a_floor_the_bias_has_an_upper_end_alone(tmp_path):
+    rows = recorded(tmp_path, ToyWorld(capacity=0.1, noise=0.0), spec(), accepting)
+    (gaps,) = [section for section in method_book(rows, times(rows)).sections if section.title == "The gaps"]
+    assert gaps.tables[0].rows[0][:3] == ("bias", "at most +19.00", "at most +10.00")
+
+
 def test_short_rounds_and_full_length_are_told_apart(tmp_path):
     rows = recorded(tmp_path, ToyWorld(lr=0.05, data=0.001), spec(length=0.25), accepting)
     assert [station.name for station in stations(rows)] == ["start", "lr x 3", "full length"]

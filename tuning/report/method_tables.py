@@ -57,8 +57,12 @@ def gap_table(found: Sequence[Station]) -> Section:
         same = high is None or abs(high - low) < 1e-9
         return f"{100 * low:+.2f}" if same or high is None else f"{100 * low:+.2f} to {100 * high:+.2f}"
 
+    def bias(station: Station) -> str:
+        low, high = station.gaps.bias
+        return points(low, high) if station.state.spec.floor.known else f"at most {points(high)}"
+
     rows = (
-        ("bias", points(*start.bias), points(*now.bias), "clean training images, over the floor"),
+        ("bias", bias(found[0]), bias(found[-1]), "clean training images, over the floor"),
         ("variance", points(start.variance), points(now.variance), "held-out over clean training images"),
         (
             "mismatch",
