@@ -125,7 +125,11 @@ def test_a_dry_run_starts_nothing(improve: Improve, world: ToyWorld, tmp_path: P
         ({"budget": 2}, (), "--budget 2: the baseline alone takes 3 GPU-hours"),
         ({}, ("--accept",), "there is no study to go on with"),
         ({}, ("--accept", "--freeze"), "--accept and --freeze: one answer at a time"),
-        ({}, ("--pin", "optimizer.rate"), "--pin optimizer.rate: recipe 'smoke_swin_22k' has no such field"),
+        (
+            {},
+            ("--pin", "optimizer.lrr"),
+            "--pin optimizer.lrr: recipe 'smoke_swin_22k' has no such field; the nearest: optimizer.lr, ",
+        ),
         (
             {},
             ("--pin", "optimizer.lr", "--pin", "optimizer.lr=0.1"),
@@ -150,6 +154,7 @@ def test_a_mistake_is_one_message(
     [
         (("--pin", "optimizer.lr", "--force", "lr x 3"), "it changes optimizer.lr, which is pinned"),
         (("--force", "lr x 33"), "there is no such change; the nearest: lr x 3"),
+        (("--force", "qqq"), "there is no such change; there are: "),
     ],
 )
 def test_a_change_that_cannot_be_forced_is_one_message(
@@ -232,6 +237,29 @@ def test_a_target_that_is_met_already_ends_after_the_baseline(improve: Improve, 
     assert said.code == 0
     assert "the target is met (met)" in said.out
     assert (len(world.trained), world.looks) == (3, 1)
+
+
+def test_ctrl_c_is_to_go_on_later_in_a_training_and_at_the_prompt(
+    improve: Improve, world: ToyWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def aborted(_: str) -> str:
+        raise person.typer.Abort  # what typer makes of it
+
+    with monkeypatch.context() as pressed:
+        pressed.setattr(ToyWorld, "train", interrupted)
+        said = improve()
+    assert said.code == 75
+    assert said.err.endswith("\nthe study was interrupted; the same command continues it\n")
+    monkeypatch.setattr(person.typer, "prompt", aborted)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    said = improve()
+    assert said.code == 75
+    assert said.err.endswith("the proposal waits; the same command with --resume goes on\n")
+    assert [row for row in rows(tmp_path) if row["kind"] == "answered"] == []
 
 
 def test_a_prompt_takes_answers_until_one_can_be_taken(

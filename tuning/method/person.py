@@ -118,5 +118,12 @@ def read_answer(word: str, rest: str, state: MethodState, world: World, recipe: 
 
 
 def terminal(say: Callable[[str], None], recipe: Recipe) -> Answerer:
-    """The prompt of this terminal."""
-    return prompted(lambda text: str(typer.prompt(text)), say, recipe)
+    """The prompt of this terminal. Ctrl-C there, and the end of its input, are `stop`."""
+
+    def ask(text: str) -> str:
+        try:
+            return str(typer.prompt(text))
+        except typer.Abort:
+            return "stop"
+
+    return prompted(ask, say, recipe)

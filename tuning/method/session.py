@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cluster.fleet import Fleet
 from raytrain.claim import run_lock
-from raytrain.errors import UsageError
+from raytrain.errors import ResumeLater, UsageError
 from raytrain.plan import Init, flatten
 from raytrain.recipe import Recipe
 from raytrain.session import run_folder, warn
@@ -89,6 +89,8 @@ def improve(
         try:
             tell_answers(ledger, world, said, recipe)
             end = carry_on(ledger, world, _answerer(recipe, typed, auto=auto), warn)
+        except KeyboardInterrupt:
+            raise ResumeLater("the study was interrupted; the same command continues it") from None
         finally:
             _report(folder)
     return end, replay(ledger.rows)
