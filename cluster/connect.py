@@ -20,6 +20,11 @@ ANSWER_SECONDS = 10
 BETWEEN_LOOKS = 2.0  # seconds
 
 
+def joins(address: str | None) -> bool:
+    """Whether `connected` will join a cluster that runs already, and not the one that this process is in."""
+    return not ray.is_initialized() and (address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+
+
 @contextmanager
 def connected(address: str | None, environment: dict[str, str]) -> Iterator[None]:
     """Be connected to the cluster at `address`, to RAY_ADDRESS's (a submitted job's own), or to a new local one.

@@ -25,7 +25,7 @@ COMMANDS = {
 }
 
 
-GUESTS = {"data": {"audit": "raytrain.cli.audit"}}
+GUESTS = {"data": {"audit": "raytrain.cli.audit"}, "cluster": {"doctor": "raytrain.cli.doctor"}}
 """Commands that stand in another room's group, by what they are about: that room does not know of them."""
 
 

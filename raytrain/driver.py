@@ -21,7 +21,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-from cluster.connect import check_room, connected, hosts, room
+from cluster.connect import check_room, connected, hosts, joins, room
 from cluster.groups import let_go
 from data_shards.store import open_store
 from data_shards.store.s3 import S3Store
@@ -33,6 +33,7 @@ from raytrain.hang import HEALTH_SECONDS
 from raytrain.lease import Lease, leased
 from raytrain.manifest import newest, step_of
 from raytrain.plan import RunPlan
+from raytrain.preflight import before_run
 from raytrain.remote import SHOWN, WORKERS, Mirror, driving
 from raytrain.runlog import EVENTS, JOB, PLAN, event
 from raytrain.stopping import STOP_FILE, stopping_politely
@@ -58,9 +59,12 @@ def run_job(
         stack.enter_context(alone(job, partial(give_way, mirror), say))
         mirror.pull(PLAN, JOB, *SHOWN)
         check_claim(run, job, mirror.others())
+        theirs, begun = joins(address), (run / PLAN).exists()
         stack.enter_context(connected(address, environment(job.plan)))
-        if not (run / PLAN).exists():  # what is begun goes on with what there is
+        if not begun:  # what is begun goes on with what there is
             check_room(placement.workers, placement.cpus_per_worker, placement.gpu)
+        if theirs:
+            before_run(job, begun, say)
         claim(job)
         mirror.forget_stop()
         stack.enter_context(driving(mirror))

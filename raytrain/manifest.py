@@ -16,6 +16,8 @@ from raytrain.plan import Init, Teacher
 from raytrain.recipe import Recipe
 
 MANIFEST = "MANIFEST.json"
+KEEP_CHECKPOINTS = 3
+"""The newest ones; the best is kept besides."""
 Parsed = TypeVar("Parsed", bound=Value)
 
 

@@ -15,12 +15,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from data_shards.store import Store
 from raytrain import checkpoint
 from raytrain.engine import Engine, EngineState
+from raytrain.manifest import KEEP_CHECKPOINTS
 from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks
 from raytrain.runlog import RunLog
 from raytrain.state import TrainState
-
-KEEP_CHECKPOINTS = 3
 
 
 class Behind:
