@@ -82,14 +82,7 @@ class S3Store:
 
     def size(self, key: str) -> int:
         """The object's size in bytes. Raises NotFoundError."""
-        with _explained(f"{self.url}/{key}"):
-            try:
-                head = self._calls.head_object(**self._place(key))
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in ABSENT:
-                    self._calls.get_object(**self._place(key), Range="bytes=0-0")  # its body says why
-                raise
-        return int(head["ContentLength"])
+        return int(self._head(key)["ContentLength"])
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """`length` bytes from `start`, or all that follow. A broken body is continued where it broke."""
@@ -109,8 +102,7 @@ class S3Store:
 
     def version(self, key: str) -> str:
         """What tells this content of the object from another. Raises NotFoundError."""
-        with _explained(f"{self.url}/{key}"):
-            return str(self._calls.head_object(**self._place(key))["ETag"])
+        return str(self._head(key)["ETag"])
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
         """Put `content` where the object is of `version`, or where there is none; its new version.
@@ -149,6 +141,15 @@ class S3Store:
         """Abort the upload; no error where it has ended."""
         with _explained(f"{self.url}/{write.key}"):
             self._abort(write.key, write.token)
+
+    def _head(self, key: str) -> dict[str, Any]:
+        with _explained(f"{self.url}/{key}"):
+            try:
+                return dict(self._calls.head_object(**self._place(key)))
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ABSENT:
+                    self._calls.get_object(**self._place(key), Range="bytes=0-0")  # its body says why
+                raise
 
     def _place(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._root + key}
@@ -266,12 +267,20 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
-        raise refusal(what, error.response["Error"], headers) from None
+        raise _refusal(what, error) from None
     except NoCredentialsError:
         raise DataError(
             f"{what}: no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile "
             "with AWS_PROFILE (`aws configure`), or give the machine a role"
         ) from None
     except (BotoCoreError, S3UploadFailedError, GaveUpError) as error:
+        if isinstance(
+            error.__context__, ClientError
+        ):  # boto3 makes a sentence of it, where a file is uploaded
+            raise _refusal(what, error.__context__) from None
         raise DataError(f"{what}: {error}. Check the network, the credentials and AWS_ENDPOINT_URL") from None
+
+
+def _refusal(what: str, error: ClientError) -> DataError:
+    headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+    return refusal(what, error.operation_name, error.response["Error"], headers)

@@ -14,9 +14,27 @@ ELSEWHERE = {
 }  # fmt: skip
 DENIED = {"403", "AccessDenied", "Forbidden", "AllAccessDisabled"}
 
+PUT = "s3:PutObject"
+GET = "s3:GetObject (without s3:ListBucket, S3 answers the same where there is no such object)"
+ACTIONS = {
+    "ListObjectsV2": "s3:ListBucket",
+    "GetObject": GET,
+    "HeadObject": GET,
+    "PutObject": PUT,
+    "CreateMultipartUpload": PUT,
+    "UploadPart": PUT,
+    "CompleteMultipartUpload": PUT,
+    "DeleteObject": "s3:DeleteObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+}
+"""What each call of a store's needs the right to (AWS' Service Authorization Reference, "Actions for Amazon S3")."""
 
-def refusal(what: str, error: Mapping[str, str], headers: Mapping[str, str]) -> DataError:
-    """The DataError for an answer of S3's about `what` (an s3:// URL). `error` has its Code, Message, Region ...
+
+def refusal(what: str, call: str, error: Mapping[str, str], headers: Mapping[str, str]) -> DataError:
+    """The DataError for S3's answer to a call ("PutObject") about `what` (an s3:// URL).
+
+    `error` has the answer's Code, Message, Region ...
 
     A NotFoundError for what is not there, as in every store.
     """
@@ -53,9 +71,10 @@ def refusal(what: str, error: Mapping[str, str], headers: Mapping[str, str]) -> 
         )
     if code in DENIED:
         return DeniedError(
-            f"{what}: these credentials may not do that here ({code} {said}). Reading needs "
-            "s3:GetObject and s3:ListBucket; writing also s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and "
-            "s3:ListBucketMultipartUploads. Check the bucket's policy, or use another AWS_PROFILE"
+            f"{what}: these credentials lack {ACTIONS[call]}: {call} was refused ({code} {said}). Add it to the "
+            "policy of the user, the role or the bucket, or use another AWS_PROFILE. Reading needs s3:GetObject and "
+            "s3:ListBucket; writing also s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and "
+            "s3:ListBucketMultipartUploads"
         )
     if code in ("412", "PreconditionFailed"):
         return DataError(f"{what} was replaced while it was read. Run the same command again")

@@ -13,7 +13,7 @@ from fault_proxy import TRANSIENT, first
 
 from data_shards.errors import DataError
 from data_shards.shardset import load_shardset
-from data_shards.store import NotFoundError, open_store, s3
+from data_shards.store import DeniedError, NotFoundError, Unfinished, open_store, s3
 from data_shards.store.patience import GaveUpError, Patience, TransientError
 
 CONTENT = os.urandom(1 << 17)
@@ -121,7 +121,7 @@ REFUSED = {
     "unknown_key": r"does not know these credentials \(InvalidAccessKeyId.*AWS_ACCESS_KEY_ID.* AWS_ENDPOINT_URL",
     "wrong_secret": r"secret key is not its own \(SignatureDoesNotMatch\)\. Check AWS_SECRET_ACCESS_KEY",
     "skewed": r"the clock of this machine is too far off \(RequestTimeTooSkewed\)\. Set it, by NTP",
-    "denied": r"may not do that here \(AccessDenied.*needs s3:GetObject and s3:ListBucket;.*policy.*AWS_PROFILE",
+    "denied": r"lack s3:.* was refused \(AccessDenied.*policy.*AWS_PROFILE.*needs s3:GetObject and s3:ListBucket;",
     "other_region": r"is in region eu-west-1 \(PermanentRedirect\).*not followed. Set AWS_DEFAULT_REGION=eu-west-1",
     "malformed": r"is in region eu-west-1 \(AuthorizationHeaderMalformed\).* Set AWS_DEFAULT_REGION=eu-west-1",
     "moved": r"is in region eu-west-1 \(TemporaryRedirect\).*not followed",
@@ -142,6 +142,35 @@ def test_refusals_are_told_apart_and_asked_once(faulty, stored, kind):
     assert not any("elsewhere" in seen.path for seen in proxy.seen)
     with pytest.raises(DataError, match=REFUSED[kind]):
         load_shardset(stored.url)
+
+
+def test_a_right_that_is_missing_is_named(faulty, stored, tmp_path):
+    (tmp_path / "small").write_bytes(b"1")
+    (tmp_path / "big").write_bytes(bytes(9 << 20))  # two parts
+    upload = Unfinished(key="b", begun=0.0, bytes=None, token="t")
+    proxy = faulty(lambda *_: None)
+    for method, part, act, right in (
+        ("GET", "list-type=2", lambda: stored.list(""), "s3:ListBucket"),
+        ("GET", "/a", lambda: stored.read("a"), "s3:GetObject"),
+        ("HEAD", "/a", lambda: stored.size("a"), "s3:GetObject"),
+        ("HEAD", "/a", lambda: stored.version("a"), "s3:GetObject"),
+        ("PUT", "/b", lambda: stored.write("b", b"1"), "s3:PutObject"),
+        ("PUT", "/b", lambda: stored.write("b", tmp_path / "small"), "s3:PutObject"),
+        ("PUT", "/b", lambda: stored.swap("b", b"1", None), "s3:PutObject"),
+        ("POST", "uploads", lambda: stored.write("b", tmp_path / "big"), "s3:PutObject"),
+        ("PUT", "partNumber", lambda: stored.write("b", tmp_path / "big"), "s3:PutObject"),
+        ("POST", "uploadId", lambda: stored.write("b", tmp_path / "big"), "s3:PutObject"),
+        ("GET", "uploads", lambda: stored.unfinished(""), "s3:ListBucketMultipartUploads"),
+        ("DELETE", "uploadId", lambda: stored.abort(upload), "s3:AbortMultipartUpload"),
+        ("DELETE", "/b", lambda: stored.delete("b"), "s3:DeleteObject"),
+    ):
+        proxy.plan = lambda asked, path, to=(method, part): (
+            "denied" if asked == to[0] and to[1] in path else None
+        )
+        with pytest.raises(DeniedError, match=rf"these credentials lack {right}[ :].* was refused"):
+            act()
+    proxy.plan = lambda *_: None
+    assert (stored.list(""), stored.unfinished("")) == (["a"], ())
 
 
 @pytest.mark.parametrize("act", ["read", "size", "write", "list", "delete"])
