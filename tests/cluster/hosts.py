@@ -1,9 +1,11 @@
 """Hosts of their own on this machine: network namespaces on a bridge, each with an address, a name and a Ray node.
 
 They share the disk and the process table, so a test can look at them and end them by id; what they do not share is the
-loopback: whoever wants another host has to have its address right. Needs root and a kernel with namespaces.
+loopback: whoever wants another host has to have its address right. An S3 server is at the bridge, where all reach it.
+Needs root and a kernel with namespaces.
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -11,13 +13,15 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from moto.server import ThreadedMotoServer
 from ray_head import BIN, end
 
-PORT = 6379
+PORT, S3_PORT = 6379, 5000
 
 
 def why_not() -> str | None:
@@ -41,6 +45,7 @@ class Hosts:
         self.net = f"10.{100 + os.getpid() % 100}.0"
         self.names = [f"rt{self.tag}h{number}" for number in range(count)]
         self.nodes: dict[int, subprocess.Popen[bytes]] = {}
+        self.s3 = ThreadedMotoServer(ip_address=f"{self.net}.1", port=S3_PORT, verbose=False)
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(16))
@@ -53,6 +58,11 @@ class Hosts:
             "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "120",
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             "RAY_ADDRESS": f"{self.ip(0)}:{PORT}",
+            "HOME": str(folder),
+            "AWS_ENDPOINT_URL": f"http://{self.net}.1:{S3_PORT}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
             "RAY_raylet_start_wait_time_s": "180",
         }
         known = "".join(f"{self.ip(number)} host{number}\n" for number in range(count))
@@ -81,6 +91,17 @@ class Hosts:
         for name in self.names:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", f"rtbr{self.tag}"], check=False, capture_output=True)
+
+    def serve(self) -> None:
+        """Start the S3 server, with a bucket `hosts`."""
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request
+        self.s3.start()
+        bucket = urllib.request.Request(f"{self.environment['AWS_ENDPOINT_URL']}/hosts", method="PUT")
+        urllib.request.urlopen(bucket).close()
+
+    def raytrain(self, number: int, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
+        """Start the command on a host, as a user would."""
+        return self.popen(number, str(BIN / "python"), "-m", "raytrain", *arguments, **options)
 
     def popen(self, number: int, *command: str, **options: object) -> subprocess.Popen[bytes]:
         """Start a command on a host."""
@@ -147,6 +168,8 @@ def hosts(folder: Path, cpus: list[int], seconds: float = 300) -> Iterator[Hosts
         stack.callback(shutil.rmtree, made.rays, ignore_errors=True)
         stack.callback(made.unwire)
         made.wire()
+        stack.callback(made.s3.stop)
+        made.serve()
         stack.callback(lambda: [end(node) for node in made.nodes.values()])
         for number in range(
             len(cpus)

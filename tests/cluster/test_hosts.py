@@ -1,19 +1,18 @@
-"""Several hosts for real: a run loses one, goes on with the others, and grows again when it comes back."""
+"""Several hosts for real, which share no disk but what the cluster starts from: data and run are in S3."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hosts import Hosts, hosts, why_not
-from ray_head import BIN
 
 from data_shards.pack import PackOptions, pack
+from data_shards.store import NotFoundError, Store, open_store
 from data_shards.synth import SynthOptions, synth
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -22,6 +21,7 @@ SETTINGS = [
     "model.depths=[2]", "regularization.mixup=0", "regularization.cutmix=0",
 ]  # fmt: skip
 PATIENCE = 300.0
+RUN, JOBS = "s3://hosts/run", "http://127.0.0.1:8265"
 
 
 @pytest.fixture(scope="module")
@@ -34,73 +34,107 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    root = tmp_path_factory.mktemp("data")
+def shards(cluster: Hosts, tmp_path_factory: pytest.TempPathFactory) -> str:
+    images = tmp_path_factory.mktemp("data") / "images"
     options = SynthOptions(classes=8, images=36, val_images=3, size=40)
-    synth(root / "images", options, 2, lambda *_: None)
-    pack(root / "images", str(root / "set"), PackOptions(name="small"), 2, 1e-3, lambda *_: None)
-    return str(root / "set")
+    synth(images, options, 2, lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cluster.environment.items():
+            if name.startswith("AWS_"):
+                patch.setenv(name, value)
+        pack(images, "s3://hosts/set", PackOptions(name="small"), 2, 1e-3, lambda *_: None)
+    return "s3://hosts/set"
 
 
-def rows(file: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+@pytest.fixture
+def store(cluster: Hosts, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The run, as this process reads it."""
+    for name, value in cluster.environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    return open_store(RUN)
 
 
-def wait_for(run: Path, step: int) -> None:
-    until = time.monotonic() + PATIENCE
-    while not any(int(str(row["step"])) >= step for row in rows(run / "metrics.jsonl")):
-        assert time.monotonic() < until, f"step {step} never came"
-        time.sleep(0.1)
+def newest_step(store: Store) -> int:
+    try:
+        lines = store.read("newest_steps.jsonl").splitlines()
+    except NotFoundError:
+        return 0
+    return int(json.loads(lines[-1])["step"]) if lines else 0
 
 
-def until_said(file: Path, words: str) -> None:
-    until = time.monotonic() + PATIENCE
-    while words not in (said := file.read_text()):
-        assert time.monotonic() < until, said
+def until(true: Callable[[], bool], what: Callable[[], str]) -> None:
+    late = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < late, what()
         time.sleep(0.2)
 
 
-def train(cluster: Hosts, shards: str, run: Path) -> subprocess.Popen[bytes]:
-    command = ["train", "smoke_swin_22k", "--data", shards, "--out", str(run), "--workers", "3"]
+class Submitted:
+    """A job of the cluster's, sent from its head; `log` is what it has said until now, as Ray keeps it."""
+
+    def __init__(self, cluster: Hosts, name: str, shards: str) -> None:
+        submit = ["cluster", "submit", "--address", JOBS, "--name", name, "--", *train(shards)]
+        sent = cluster.raytrain(0, *submit, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = sent.communicate(timeout=PATIENCE)[0].decode()
+        assert (sent.returncode, said.split("\n")[0]) == (0, f"submitted {name}"), said
+        self.log = Path(cluster.rays) / "session_latest" / "logs" / f"job-driver-{name}.log"
+
+    def said(self) -> str:
+        return self.log.read_text() if self.log.exists() else "nothing"
+
+    def says(self, words: str) -> str:
+        """Wait for them; returns what follows."""
+        until(lambda: words in self.said(), lambda: f"{self.said()}\nnever said: {words}")
+        return self.said().partition(words)[2]
+
+
+def train(shards: str) -> list[str]:
+    command = ["train", "smoke_swin_22k", "--data", shards, "--out", RUN, "--workers", "3"]
     for setting in SETTINGS:
         command += ["--set", setting]
-    log = (run.parent / "said").open("wb")
-    return cluster.popen(
-        0, str(BIN / "python"), "-m", "raytrain", *command, "--address", cluster.environment["RAY_ADDRESS"],
-        stdout=log, stderr=log,
-    )  # fmt: skip
+    return command
 
 
-def audit(run: Path) -> str:
-    """What `raytrain data audit` proves of the run."""
-    command = [sys.executable, "-m", "raytrain", "data", "audit", str(run)]
-    audited = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert audited.returncode == 0, audited.stdout + audited.stderr
-    return audited.stdout
-
-
-def test_a_host_is_lost_and_comes_back_and_a_worker_is_stopped(
-    cluster: Hosts, shards: str, tmp_path: Path
+def test_a_run_outlives_a_host_its_driver_and_a_stopped_worker(
+    cluster: Hosts, shards: str, store: Store
 ) -> None:
-    run, said = tmp_path / "run", tmp_path / "said"
-    driver = train(cluster, shards, run)
-    wait_for(run, 20)
+    """Data and run in S3, each start a job of the cluster's, by token."""
+    first = Submitted(cluster, "first", shards)
+    until(lambda: newest_step(store) >= 20, first.said)
+    driver = json.loads(store.read("driver.json"))
+    second = cluster.raytrain(1, *train(shards), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     cluster.kill(2)
-    until_said(
-        said, "\nstarting 2 workers of 3: the hosts that are left are host1, host3, going on after step "
-    )
+    first.says("; restarting from the newest checkpoint\n")
+    said = second.communicate(timeout=PATIENCE)[0].decode()
+    assert f"\nerror: another raytrain drives {RUN} (process {driver['pid']} on host0)" in said
+    assert second.returncode == 1
+    os.kill(driver["pid"], signal.SIGKILL)
+
+    again = Submitted(cluster, "again", shards)
+    again.says("\nstarting 2 workers of 3: the hosts that are left are host1, host3, going on after step ")
     cluster.up(2)
     whole = "\nhosts came or went: stopped after a step, with a checkpoint\nstarting 3 workers, going on after step "
-    until_said(said, whole)
-    wait_for(run, int(said.read_text().partition(whole)[2].split("\n")[0]) + 20)
-    stopped = json.loads((run / "workers" / "rank-1.json").read_text())
+    resumed = int(again.says(whole).split("\n")[0])
+    until(lambda: newest_step(store) >= resumed + 20, again.said)
+    stopped = json.loads(store.read("workers/rank-1.json"))
     os.kill(stopped["pid"], signal.SIGSTOP)
     began = time.monotonic()
-    until_said(said, f"\nworker 1 (process {stopped['pid']} on {stopped['host']}) was lost after step ")
+    again.says(f"\nworker 1 (process {stopped['pid']} on {stopped['host']}) was lost after step ")
     print(f"found after {time.monotonic() - began:.0f} s")
-    assert "train_step" in (run / "workers" / "rank-0.stacks").read_text(), "where the others waited"
-    assert driver.wait(PATIENCE) == 0, said.read_text()
+    assert b"train_step" in store.read("workers/rank-0.stacks"), "where the others waited"
+    again.says("\nreport: ")
+    until(lambda: "driver.json" not in store.list(""), again.said)
     assert not Path(f"/proc/{stopped['pid']}").exists()
-    assert "raylet" not in said.read_text(), "Ray's own words about a lost host are twenty lines"
-    assert "workers: 3, then 2, then 3\n" in audit(run)
-    assert {row["images"] for row in rows(run / "metrics.jsonl")} == {12}, "the global batch stays"
+    assert "raylet" not in again.said(), "Ray's own words about a lost host are twenty lines"
+    assert "workers: 3, then 2, then 3\n" in audit(cluster)
+    rows = [json.loads(line) for line in store.read("metrics.jsonl").splitlines()]
+    assert {row["images"] for row in rows} == {12}, "the global batch stays"
+
+
+def audit(cluster: Hosts) -> str:
+    """What `raytrain data audit` proves of the run, on a host that had no part in it."""
+    audited = cluster.raytrain(0, "data", "audit", RUN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = audited.communicate(timeout=PATIENCE)[0].decode()
+    assert audited.returncode == 0, said
+    return said
