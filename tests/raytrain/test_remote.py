@@ -3,9 +3,10 @@
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,7 +27,7 @@ from raytrain.manifest import key_of, newest
 from raytrain.progress import Teller
 from raytrain.remote import Mirror, driving, fetched, url_of, working
 from raytrain.runlog import EVALUATIONS, EVENTS, JOB, PLAN, append, newest_steps, read_rows
-from raytrain.stopping import STOP_FILE
+from raytrain.stopping import STOP_FILE, stopping_politely
 from raytrain.worker import Job, work
 
 pytestmark = pytest.mark.ranks  # the slow tier: a server, and whole runs
@@ -184,6 +185,17 @@ def test_a_stop_travels_by_s3_unless_another_took_over(url: str, tmp_path: Path)
     driver.forget_stop()
     driver.tell_stop()
     assert (open_store(url).list(""), (driver.run / STOP_FILE).exists()) == ([], False)
+
+
+def test_an_overtaken_driver_ends_though_it_waits_for_its_workers(tmp_path: Path) -> None:
+    from raytrain.driver import give_way
+
+    mirror, workers = Mirror(tmp_path, "s3://bucket/run"), Future[None]()
+    with stopping_politely(tmp_path, lambda _: None):
+        threading.Timer(0.2, give_way, [mirror]).start()
+        with pytest.raises(KeyboardInterrupt):
+            workers.result(60)
+    assert mirror.overtaken.is_set()
 
 
 @pytest.mark.parametrize(
