@@ -1,6 +1,7 @@
 """Decoding on a GPU against decoding on its CPU cores: images per second, CPU seconds, pixel difference.
 
-Needs a CUDA device, so `make bench` leaves it out: `python benchmarks/run.py gpu_decode`. It has not run on one yet.
+Needs a CUDA device, so `make bench` leaves it out: `python benchmarks/run.py gpu_decode`.
+It has not run to its end on one yet.
 """
 
 import time

@@ -1,6 +1,6 @@
 """The comparison of training steps at full size, on one GPU: `python benchmarks/run.py gpu_step`.
 
-Needs a CUDA device, so `make bench` leaves it out. It has not run on one yet. On a machine with nothing else of
+Needs a CUDA device, so `make bench` leaves it out. On a machine with nothing else of
 raytrain's: `python benchmarks/step.py --out benchmarks/results/gpu_step.json`, and any later `run.py` tells it.
 """
 

@@ -4,7 +4,6 @@
 
 Needs torch, torchvision, timm and pydantic (`pip install pydantic`), nothing else of raytrain's; raytrain need not be
 installed. DeepSpeed takes part where it can be imported. What is not there, or has no time left, is left out, and said.
-It has not run on a GPU yet.
 
 Each network has a process of its own. On a GPU they all prepare at once, for compiling is the cores' work, and are
 measured one after another; on a CPU one prepares after the other is measured. A network's contenders share its process,
@@ -161,8 +160,9 @@ with them compiling, which are not in the speed. timm {settings["timm"]}."""
 
 ON_GPU = """MFU: 3 x the forward pass's multiply-adds x 2, over the peak in dense bf16 ({peak}). Peak memory: what
 torch allocates for the contender's own tensors in one step, without what the others hold."""
-ON_CPU = """One thread, and its CPU seconds: the wall's are the neighbours' too. Not shown: GPUs, on which this has not
-run yet, and so MFU and peak memory. A CPU tells what an engine adds to a step, and nothing of what a GPU would gain."""
+ON_CPU = """One thread, and its CPU seconds: the wall's are the neighbours' too. Not shown: GPUs (they have a
+table of their own), and so MFU and peak memory. A CPU tells what an engine adds to a step, and nothing of what a GPU
+would gain."""
 
 
 def network_table(medians: dict[str, dict[str, Any]], gpu: bool) -> str:

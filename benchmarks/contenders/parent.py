@@ -99,4 +99,5 @@ def compare_group(cases: list[Case], python: Path, seconds: float, scratch: Path
 def environment(case: Case, threads: int) -> dict[str, str]:
     """Of a network's process. On a CPU it computes with one thread: several wait for each other on a busy machine."""
     alone = ONE_THREAD if case.device == "cpu" else {}
-    return {"PYTHONPATH": str(HERE.parent), "TORCHINDUCTOR_COMPILE_THREADS": str(threads), **alone}
+    path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, "TORCHINDUCTOR_COMPILE_THREADS": str(threads), **alone}

@@ -87,7 +87,9 @@ class Cbam(nn.Module):
             pooled.append(x.mean((2, 3)))
         if self.pools != "avg":
             pooled.append(x.flatten(2).max(2).values)
-        return torch.sigmoid(self.mlp(torch.stack(pooled)).sum(0))[:, :, None, None]
+        said = self.mlp(torch.stack(pooled)).unbind()
+        # not sum(): on a GPU autocast makes it float32, and with the gate all that it multiplies
+        return torch.sigmoid(said[0] + said[1] if len(said) > 1 else said[0])[:, :, None, None]
 
     def spatial_gate(self, x: Tensor) -> Tensor:
         """[b, c, h, w] to [b, 1, h, w] between 0 and 1."""

@@ -1,8 +1,10 @@
-"""Training speeds that others published: what share of a GPU's arithmetic a network is assumed to reach (its MFU).
+"""Training speeds that were measured: what share of a GPU's arithmetic a network is assumed to reach (its MFU).
 
-SPEEDS are of huggingface/pytorch-image-models at 5e7d47c, results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv:
-fp16 autocast, channels last, torch 1.12, no loader. Peaks are the data sheets', dense: RTX 3090 71 TFLOP/s in fp16
-with fp32 sums (NVIDIA GA102 white paper), V100 125.
+Those of the H200 are ours (benchmarks/RESULTS.md, "A training step"): DeepSpeed's engine, or compiled in plain torch,
+without loader. The others are of huggingface/pytorch-image-models at 5e7d47c,
+results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv: fp16 autocast, channels last, torch 1.12, no loader. Peaks
+are the data sheets', dense: RTX 3090 71 TFLOP/s in fp16 with fp32 sums (NVIDIA GA102 white paper), V100 125, H200
+989.4 in bf16.
 """
 
 import math
@@ -12,7 +14,7 @@ from raytrain.models.arithmetic import forward_macs
 from raytrain.models.named import named, named_specs
 from raytrain.models.spec import ModelSpec, ResNetSpec
 
-TIMM, SWIN_68 = "timm's results", "microsoft/Swin-Transformer#68"
+TIMM, SWIN_68, OURS = "timm's results", "microsoft/Swin-Transformer#68", "benchmarks/RESULTS.md"
 
 
 class Speed(NamedTuple):
@@ -24,6 +26,7 @@ class Speed(NamedTuple):
     gpu: str = "RTX 3090"
     peak_tflops: float = 71
     source: str = TIMM
+    compiled: bool = False
 
     @property
     def macs(self) -> int:
@@ -61,21 +64,27 @@ SPEEDS = (
     Speed("regnet_y_16g", 224, 83.24),
     Speed("bit_r101x3", 448, 18.05),
     Speed("bit_r152x4", 480, 4.89),
+    Speed("swin_b", 224, 886.43, "H200", 989.4, OURS),
+    Speed("swin_b", 224, 1826.6, "H200", 989.4, OURS, compiled=True),
 )
 
 OTHER_GPU = Speed("swin_b", 224, 1_281_167 / (12 * 60) / 16, "V100", 125, SWIN_68)
 """An author of Swin: about 12 minutes an epoch of ImageNet-1K on 16 GPUs. How far another GPU may be from the table."""
 
 
-def nearest_speed(spec: ModelSpec, macs: int) -> Speed:
-    """That of the same family, of ResNets as grouped and as gated, whose forward pass is the nearest in size."""
+def nearest_speed(spec: ModelSpec, macs: int, peak_tflops: float, *, compiled: bool) -> Speed:
+    """That of the same family: on the GPU whose peak is the nearest, compiled or not where both are known there.
+
+    Then of ResNets as gated and as grouped; then whose forward pass is the nearest in size.
+    """
     specs = named_specs()
 
-    def distance(speed: Speed) -> tuple[bool, bool, float]:
+    def distance(speed: Speed) -> tuple[float, bool, bool, bool, float]:
         other, unlike = specs[speed.model], (False, False)
         if isinstance(spec, ResNetSpec) and isinstance(other, ResNetSpec):
             unlike = (_gated(spec) != _gated(other), (spec.groups > 1) != (other.groups > 1))
-        return *unlike, abs(math.log(macs / speed.macs))
+        far = abs(speed.peak_tflops - peak_tflops)
+        return far, speed.compiled != compiled, *unlike, abs(math.log(macs / speed.macs))
 
     return min((speed for speed in SPEEDS if specs[speed.model].family == spec.family), key=distance)
 

@@ -45,8 +45,8 @@ def train_gflops(recipe: Recipe, classes: int, teacher: Teacher | None) -> float
     return 2 * (own + taught) / 1e9
 
 
-def sustained(spec: ModelSpec, macs: int, fleet: Fleet) -> Sustained:
-    """Measured on the fleet, or assumed of its peak from what others published, or neither."""
+def sustained(spec: ModelSpec, macs: int, fleet: Fleet, *, compiled: bool) -> Sustained:
+    """Measured on the fleet, or assumed of its peak from what was measured elsewhere, or neither."""
     peak, measured = fleet.peak_tflops, fleet.sustained_tflops
     if measured is not None:
         return Sustained(
@@ -55,14 +55,13 @@ def sustained(spec: ModelSpec, macs: int, fleet: Fleet) -> Sustained:
     if peak is None:
         unknown = f"unknown: fleet '{fleet.name}' gives no sustained_tflops (measured), nor peak_tflops to guess from"
         return Sustained(None, None, unknown)
-    like = nearest_speed(spec, macs)
+    like = nearest_speed(spec, macs, peak, compiled=compiled)
     because = (
         f"ASSUMED, not measured: {like.model} at {like.image_size} px trained at {like.images_per_second:.4g} images/s "
-        f"on an {like.gpu} of {like.peak_tflops:g} TFLOP/s ({like.source}). Other GPUs may miss it by a factor of two "
-        "and more"
+        f"on an {like.gpu} of {like.peak_tflops:g} TFLOP/s{', compiled' if like.compiled else ''} ({like.source}). "
+        f"Other GPUs and networks may miss it by a factor of two and more: {OTHER_GPU.model} made "
+        f"{OTHER_GPU.mfu:.0%} on V100s ({OTHER_GPU.source})"
     )
-    if spec.family == "swin":
-        because += f": {OTHER_GPU.model} on V100s made {OTHER_GPU.mfu:.0%} ({OTHER_GPU.source})"
     return Sustained(like.mfu * peak, like.mfu, because)
 
 
@@ -71,7 +70,8 @@ def time(recipe: Recipe, fleet: Fleet, data: DataFacts, lengths: Lengths, teache
     forwards = TRAINING * _macs_of_steps(recipe, lengths, recipe.model, data.classes)
     if teacher is not None:
         forwards += _macs_of_steps(recipe, lengths, teacher.model, teacher.classes)
-    speed = sustained(recipe.model, forward_macs(recipe.model, data.classes, recipe.view.image_size), fleet)
+    macs = forward_macs(recipe.model, data.classes, recipe.view.image_size)
+    speed = sustained(recipe.model, macs, fleet, compiled=recipe.execution.compile)
     values: dict[str, float | None] = dict.fromkeys(NAMES)
     if speed.tflops is None:
         because = dict.fromkeys(NAMES, speed.because) | {"cost": "unknown: needs hours and a node price"}

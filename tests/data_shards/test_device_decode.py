@@ -129,9 +129,9 @@ def test_a_device_that_is_not_there_is_one_message(packed: str) -> None:
 
 @needs_cuda
 def test_on_a_gpu_the_pixels_are_near_the_cpus(make_set: Callable[..., str], odd: str) -> None:
-    """The bound is a guess until it has run: nvJPEG's inverse DCT and chroma interpolation are its own."""
+    """NvJPEG's inverse DCT and chroma interpolation are its own: on an H200 a batch differed by 2.9 of 255."""
     for url in (make_set(restart_markers=True) if shutil.which("jpegtran") else make_set(), odd):
         for ours, theirs in zip(train(url, 10, decode_on=torch.device("cuda")), train(url, 10), strict=True):
             assert ours.images.device.type == "cuda"
             assert facts(ours)[:3] == facts(theirs)[:3]
-            assert error(ours, theirs) < 2.0
+            assert error(ours, theirs) < 4.0

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from raytrain.models.attention import Cbam, SqueezeExcite
 from raytrain.models.spec import ResNetSpec
@@ -135,3 +136,44 @@ def test_the_mlp_has_biases_that_start_at_zero_or_none():
 
     assert biases() == {"fc1.bias": 0.0, "fc2.bias": 0.0}
     assert biases(mlp_bias=False) == {}
+
+
+WIDENED = {
+    "sum",
+    "prod",
+    "norm",
+    "softmax",
+    "log_softmax",
+    "exp",
+    "log",
+    "pow",
+    "cumsum",
+    "cumprod",
+    "reciprocal",
+    "rsqrt",
+}
+"""Of CUDA's autocast, what computes in float32 and hands it on (torch's page on torch.amp, "CUDA Ops that can autocast
+to float32"): of these, what a gate could use."""
+
+
+class Called(TorchFunctionMode):
+    """The names of torch's functions that are called meanwhile."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.add(getattr(func, "__name__", ""))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("attention", [*EXPECTED, "se"])
+def test_a_gate_leaves_bf16_as_it_is_on_a_gpu(attention):
+    """A float32 gate makes all that it multiplies float32: 22 GiB of a ResNeXt101's activations in place of 15."""
+    spec = ResNetSpec(attention=attention)
+    gate = SqueezeExcite(spec, CHANNELS) if attention == "se" else Cbam(spec, CHANNELS)
+    with Called() as called:
+        gate(torch.randn(2, CHANNELS, 8, 8))
+    assert "sigmoid" in called.names
+    assert not called.names & WIDENED

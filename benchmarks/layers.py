@@ -1,0 +1,198 @@
+"""What each layer costs a step: a bare torch loop, raytrain's loop around it, DeepSpeed's engine, Ray Train.
+
+    python benchmarks/layers.py --out FILE.json     on a GPU, where there is one
+
+Each layer has a process of its own, and all wait while one takes its turn.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from conditions import conditions, conditions_line, spread, table, tell
+from layer import Asked, serve
+from sets import make_set
+
+from data_shards.synth import SynthOptions
+
+if TYPE_CHECKING:
+    from raytrain.plan import RunPlan
+
+Engine = Literal["torch", "deepspeed"]
+LAYERS = ("bare torch", "+ raytrain's loop", "+ DeepSpeed", "+ Ray Train")
+"""Each has all that those before it have. The third is `raytrain train` without Ray, the fourth with it."""
+
+ENGINES: dict[str, Engine] = {
+    "+ raytrain's loop": "torch",
+    "+ DeepSpeed": "deepspeed",
+    "+ Ray Train": "deepspeed",
+}
+ROUNDS, STEPS, WARM_UP = 20, 2, 4
+CPU = ("cbam_resnext50_1k_2018", ["view.image_size=64", "precision=fp32", "global_batch=8"])
+GPU = ("swin_b_22k_224", ["global_batch=256"])
+SIDES = {"cpu": 64, "cuda": 224}
+
+
+def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds of a step by layer, in turn, and the ratios to the bare loop's of the same round."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name, settings = GPU if device == "cuda" else CPU
+    shards = make_set(scratch, SynthOptions(classes=8, images=16, val_images=2, size=SIDES[device]))
+    asked = {
+        layer: Asked(
+            plan=plan_of(name, settings, shards, device, ENGINES.get(layer, "torch")),
+            shards=shards,
+            run=str(scratch / f"run{number}"),
+            loop=layer in ENGINES,
+        )
+        for number, layer in enumerate(LAYERS)
+    }
+    steps = STEPS if device == "cpu" else 2 * STEPS
+    with Listener(None, "AF_UNIX", authkey=b"layers") as listener:
+        layers = {layer: begin(layer, asked[layer], listener, say) for layer in LAYERS}
+        raw = take_turns(layers, steps, say)
+    return {
+        "settings": {
+            "recipe": name, "set": settings, "rounds": ROUNDS, "steps": steps,
+            "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        },
+        "raw": raw,
+        "medians": {layer: summary(raw[layer], raw[LAYERS[0]], steps) for layer in LAYERS},
+    }  # fmt: skip
+
+
+def plan_of(name: str, settings: list[str], shards: str, device: str, engine: Engine) -> "RunPlan":
+    """The recipe's plan on one worker. It never ends, and its micro-batch leaves room for the other layers."""
+    from cluster.fleet import Fleet
+    from data_shards.mix import load_data
+    from raytrain.plan import resolve
+    from raytrain.recipes import recipe
+    from raytrain.settings import change, parse
+
+    fleet = Fleet(name="one device", gpu=device == "cuda", memory_gib=30)
+    wanted = change(recipe(name), parse([*settings, "epochs=10000"]))
+    return resolve(wanted, fleet, load_data(shards), engine=engine)
+
+
+def begin(layer: str, asked: Asked, listener: Listener, say: Callable[[str], None]) -> Connection:
+    """Start the layer's process, and let it take its first steps."""
+    target = under_ray if layer == "+ Ray Train" else alone
+    threading.Thread(target=target, args=(listener.address, asked), daemon=True).start()
+    layer_is_there: Connection = listener.accept()
+    layer_is_there.send(WARM_UP)
+    layer_is_there.recv()
+    say(f"{layer} is ready")
+    return layer_is_there
+
+
+def alone(address: str, asked: Asked) -> None:
+    """A process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(serve, address, asked, False).result()
+
+
+def under_ray(address: str, asked: Asked) -> None:
+    """A worker of Ray Train's, on a local cluster, as the driver asks for one."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from cluster.connect import connected
+    from raytrain.driver import environment
+
+    gpu = asked.plan.placement.gpu
+    with connected(None, environment(asked.plan)):
+        TorchTrainer(
+            lambda config: serve(config["address"], config["asked"], True),
+            train_loop_config={"address": address, "asked": asked},
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            scaling_config=ScalingConfig(num_workers=1, use_gpu=gpu),
+            run_config=RunConfig(storage_path=asked.run),
+        ).fit()
+
+
+def take_turns(
+    layers: dict[str, Connection], steps: int, say: Callable[[str], None]
+) -> dict[str, list[dict[str, float]]]:
+    """Seconds of each layer's turns of so many steps, on the wall and of its CPU; the order alternates."""
+    raw: dict[str, list[dict[str, float]]] = {layer: [] for layer in layers}
+    for turn in range(ROUNDS):
+        for layer in list(layers)[:: -1 if turn % 2 else 1]:
+            layers[layer].send(steps)
+            raw[layer].append(layers[layer].recv())
+        say(f"round {turn + 1} of {ROUNDS}")
+    for connection in layers.values():
+        connection.send(0)
+        connection.recv()
+    return raw
+
+
+def summary(turns: list[dict[str, float]], bare: list[dict[str, float]], steps: int) -> dict[str, Any]:
+    """A step's seconds, and what it takes more than the bare loop's, as a share, turn by turn."""
+    return {
+        "step": {clock: spread([turn[clock] / steps for turn in turns]) for clock in ("wall", "cpu")},
+        "more": {
+            clock: spread([turn[clock] / base[clock] - 1 for turn, base in zip(turns, bare, strict=True)])
+            for clock in ("wall", "cpu")
+        },
+    }
+
+
+def page(result: dict[str, Any]) -> str:
+    """A row per layer."""
+    settings, medians = result["settings"], result["medians"]
+
+    def share(told: dict[str, float]) -> str:
+        return f"{told['median']:+.1%} ({told['lowest']:+.1%} to {told['highest']:+.1%})"
+
+    rows = [
+        [layer]
+        + [
+            cell
+            for clock in ("wall", "cpu")
+            for cell in (tell(row["step"][clock], 4), share(row["more"][clock]))
+        ]
+        for layer, row in medians.items()
+    ]
+    header = ["layers", "a step, s", "over bare torch", "CPU, s", "over bare torch"]
+    return f"""## What each layer adds to a step, on {"a CPU" if settings["device"] == "cpu" else settings["device"]}
+
+{table(header, rows)}
+
+How: {settings["recipe"]} with {", ".join(settings["set"])}, one worker, images that lie in memory as they come from the
+loader. Each row has all of those above it; the bare loop has the recipe's mixing and erasing, forward, backward,
+clipping, learning rate and update, and reads the loss. raytrain's loop adds its checks, the ledger, the log and the
+watch over a step that hangs; DeepSpeed is ZeRO-1 on one rank; Ray Train holds the worker as `raytrain train` lets it.
+All wait while one takes its turn of {settings["steps"]} steps; {settings["rounds"]} rounds, the order alternates,
+ratios are taken round by round: medians (lowest to highest).
+
+Not shown: the loader (it has a table of its own), several workers, whose gradients meet over a network."""
+
+
+def main() -> None:
+    """Measure here."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+    asked, before = parser.parse_args(), conditions(" ".join(["python", *sys.argv]))
+    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as scratch:
+        measured = measure(Path(scratch), lambda line: print(line, flush=True))
+    after = {"load_average_after": os.getloadavg()}
+    result = {"name": "layers", "conditions": before | after, "seconds_to_measure": 0, **measured}
+    asked.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\n{page(result)}\n\n{conditions_line(result)}")
+
+
+if __name__ == "__main__":
+    main()
