@@ -161,7 +161,7 @@ def stop(job: JobId, address: Address = LOCAL, records: Records = None, as_json:
     """End a job, and give its machines back.
 
     On a running cluster Ray sends SIGTERM, and 3 s later (RAY_JOB_STOP_WAIT_TIME_S) kills it. For a checkpoint at a
-    longer step, `touch OUT/stop` first: the run ends by itself and can be continued.
+    longer step, `touch OUT/stop` first (in S3: an object `stop`): the run ends by itself and can be continued.
     """
     from cluster.flavours import flavour
     from cluster.records import default_folder
