@@ -25,7 +25,10 @@ COMMANDS = {
 }
 
 
-GUESTS = {"data": {"audit": "raytrain.cli.audit"}, "cluster": {"doctor": "raytrain.cli.doctor"}}
+GUESTS = {
+    "data": {"audit": "raytrain.cli.audit"},
+    "cluster": {"doctor": "raytrain.cli.doctor", "policy": "data_shards.cli_policy"},
+}
 """Commands that stand in another room's group, by what they are about: that room does not know of them."""
 
 

@@ -28,10 +28,13 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def ray_head(folder: Path, *, cpus: int = 2, jobs_api: bool = True) -> Iterator[dict[str, str]]:
+def ray_head(
+    folder: Path, *, cpus: int = 2, jobs_api: bool = True, asks: bool = True, **more: str
+) -> Iterator[dict[str, str]]:
     """A head of so many CPUs that asks for a token; yields the environment of a client that has it.
 
-    Without its Jobs API it has no dashboard, as a Ray that a command starts for itself.
+    Without its Jobs API it has no dashboard, as a Ray that a command starts for itself. Where it asks for none it is
+    Ray as it comes. `more` is in the environment of both.
     """
     token = folder / "token"
     token.touch(mode=0o600)
@@ -40,11 +43,11 @@ def ray_head(folder: Path, *, cpus: int = 2, jobs_api: bool = True) -> Iterator[
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PATH": f"{BIN}:{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
+        **({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)} if asks else {}),
         "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "120",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        **more,
     }
     rays = tempfile.mkdtemp(prefix="rt", dir="/tmp")  # Ray's sockets bear no longer path
     command = (
@@ -53,19 +56,32 @@ def ray_head(folder: Path, *, cpus: int = 2, jobs_api: bool = True) -> Iterator[
     command += f" --dashboard-host 127.0.0.1 --dashboard-agent-listen-port {agent} --num-cpus {cpus} --temp-dir {rays}"
     # workers take any port: among Ray's own, from 10002 on, another head's are met
     command += f" --include-dashboard {jobs_api} --min-worker-port 0 --max-worker-port 0"
-    with (folder / "head.log").open("w") as log:
-        head = subprocess.Popen(
-            [BIN / "ray", *command.split(), "--disable-usage-stats"],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    head = up([str(BIN / "ray"), *command.split(), "--disable-usage-stats"], environment, folder / "head.log")
     try:
-        yield {**environment, "RAY_ADDRESS": f"127.0.0.1:{gcs}"}
+        yield {**environment, "RAY_ADDRESS": f"127.0.0.1:{gcs}", "HEAD_FOLDER": rays}
     finally:
         end(head)
         shutil.rmtree(rays, ignore_errors=True)
+
+
+def up(command: list[str], environment: dict[str, str], log: Path, tries: int = 3) -> subprocess.Popen[bytes]:
+    """Start a head and wait until all of it runs.
+
+    On a busy machine Ray's client server gives up after 30 s, and takes the head along (ray/_private/services.py,
+    get_node_with_retry; nothing sets another limit): then another try.
+    """
+    for _ in range(tries):
+        with log.open("w") as file:
+            head = subprocess.Popen(
+                command, env=environment, stdout=file, stderr=file, start_new_session=True
+            )
+        while head.poll() is None and "will now block forever" not in log.read_text():
+            time.sleep(0.2)
+        try:
+            head.wait(2)  # it looks at its processes once a second
+        except subprocess.TimeoutExpired:
+            return head
+    raise AssertionError(log.read_text())
 
 
 def end(head: subprocess.Popen[bytes]) -> None:

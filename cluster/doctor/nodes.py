@@ -67,7 +67,7 @@ class Nodes:
         asked = {
             node.name: self._actors[node.name].run.remote(function, *arguments(node)) for node in self.nodes
         }
-        ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
+        ready = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)[0] if asked else []
         said, silent = {}, {}
         for name, reference in asked.items():
             if reference not in ready:
@@ -89,10 +89,10 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def all_nodes(gpu: bool = False) -> Iterator[Nodes]:
-    """An actor on each node alive, until the end of the context; with `gpu` each holds one GPU of its node."""
+    """An actor on each node alive, until the end of the context; with `gpu` on those that have some, holding one."""
     for module in TRAVEL:
         cloudpickle.register_pickle_by_value(module)
-    nodes = known_nodes(ray.nodes())
+    nodes = [node for node in known_nodes(ray.nodes()) if node.gpus or not gpu]
     actor = ray.remote(probe.Probe)
     actors = {
         node.name: actor.options(
@@ -107,8 +107,6 @@ def all_nodes(gpu: bool = False) -> Iterator[Nodes]:
     finally:
         for handle in actors.values():
             ray.kill(handle)
-        for module in TRAVEL:
-            cloudpickle.unregister_pickle_by_value(module)
 
 
 def known_nodes(listed: list[dict[str, Any]]) -> list[Node]:

@@ -12,7 +12,7 @@ FIREWALL = "let the nodes reach each other on all TCP ports (security group, fir
 
 def pairs(nodes: Nodes) -> list[Finding]:
     """Each node connects to each other one, at a port as random as gloo's and NCCL's are."""
-    if len(nodes.nodes) == 1:
+    if len(nodes.nodes) < 2:
         return []
     opened = nodes.ask(probe.answer, lambda node: (node.address,))
     places = {
@@ -39,7 +39,7 @@ def pairs(nodes: Nodes) -> list[Finding]:
 def together(nodes: Nodes, gpu: bool) -> list[Finding]:
     """A sum over all nodes by the library that training uses: NCCL between GPUs, gloo else."""
     count = len(nodes.nodes)
-    if count == 1:
+    if count < 2:
         return []
     backend, first = "nccl" if gpu else "gloo", nodes.nodes[0]
     opened = nodes.only(first).ask(probe.free_port, lambda node: (node.address,))
@@ -63,7 +63,8 @@ def together(nodes: Nodes, gpu: bool) -> list[Finding]:
         for name, total in summed.said.items()
         if total != right
     ]
-    fix = f"{FIREWALL}; with several interfaces name one: {'NCCL' if gpu else 'GLOO'}_SOCKET_IFNAME"
+    free = "free a GPU of each node for this; " if gpu else ""
+    fix = f"{free}{FIREWALL}; with several interfaces name one: {backend.upper()}_SOCKET_IFNAME"
     return [*summed.findings(backend, fix), *wrong] or [
         Finding(check=backend, state="ok", there=f"a sum over {count} nodes", limit=f"{right:g} on each")
     ]

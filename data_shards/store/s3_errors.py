@@ -27,6 +27,7 @@ ACTIONS = {
     "DeleteObject": "s3:DeleteObject",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListParts": "s3:ListMultipartUploadParts",
 }
 """What each call of a store's needs the right to (AWS' Service Authorization Reference, "Actions for Amazon S3")."""
 

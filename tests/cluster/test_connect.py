@@ -1,10 +1,19 @@
 """What a cluster can hold, from what Ray says of its nodes."""
 
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+
+import grpc
 import pytest
 import ray
 
+from cluster import gcs
 from cluster.connect import check_room, connected, hosts, room
 from cluster.errors import ClusterError, ClusterUsageError
+from cluster.private import nobody_else
 
 
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, object]:
@@ -87,3 +96,66 @@ def test_another_version_of_ray_is_one_message(monkeypatch):
         connected("auto", {}),
     ):
         pass
+
+
+@pytest.fixture
+def head():
+    """A head as far as its first answer goes: it knows one token. Its port, and what it heard."""
+    heard = []
+
+    def answer(request, context):
+        heard.append(dict(context.invocation_metadata()).get("authorization"))
+        if heard[-1] != "Bearer right":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+        return b""
+
+    class Service(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(answer) if details.method == gcs.ALIVE else None
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Service()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", heard
+    server.stop(0).wait()
+
+
+@pytest.mark.parametrize(
+    ("token", "reply"),
+    [({"authorization": "Bearer right"}, "welcome"), ({"authorization": "no"}, "refused"), ({}, "refused")],
+)
+def test_a_head_is_asked_with_this_token_before_ray_asks(head, monkeypatch, token, reply):
+    target, heard = head
+    assert gcs.call(target, token) == reply
+    assert heard == [token.get("authorization")]
+    monkeypatch.setattr("cluster.connect.own_token", lambda: token)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    refused = pytest.raises(
+        ClusterError, match=rf"{target} asks for a token and refused this one, or got none"
+    )
+    with refused if reply == "refused" else nullcontext(), connected(target, {}):
+        assert reply == "welcome"
+
+
+def test_a_head_that_is_silent_or_another_server_is_no_refusal(head):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        assert gcs.call(f"127.0.0.1:{deaf.getsockname()[1]}", {}, seconds=0.5) == "silence"
+
+
+def test_an_environment_is_as_before_after_a_ray_of_our_own(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    before = dict(os.environ)
+    with nobody_else():
+        file = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+        assert (os.environ["RAY_AUTH_MODE"], file.stat().st_mode & 0o777, len(file.read_text())) == (
+            "token",
+            0o600,
+            64,
+        )
+        assert "RAY_AUTH_TOKEN" not in os.environ
+        assert gcs.own_token() == {"authorization": f"Bearer {file.read_text()}"}
+    assert dict(os.environ) == before
+    assert not file.exists()
+    assert gcs.own_token() == {}

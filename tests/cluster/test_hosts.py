@@ -96,6 +96,30 @@ def train(shards: str) -> list[str]:
     return command
 
 
+def findings(cluster: Hosts, *words: str) -> dict[tuple[str, str], dict[str, str]]:
+    """What `raytrain cluster doctor` finds, asked on the head: by check and node."""
+    asked = cluster.raytrain(0, "cluster", "doctor", "--json", *words, stdout=subprocess.PIPE)
+    said = json.loads(asked.communicate(timeout=PATIENCE)[0])
+    assert asked.returncode == 0, [one for one in said if one["state"] == "bad"]
+    return {(one["check"], one["node"]): one for one in said}
+
+
+def test_the_doctor_asks_every_host(cluster: Hosts, shards: str) -> None:
+    found = findings(cluster, "--data", shards, "--out", "s3://hosts/elsewhere")
+    there = {check: one["there"] for (check, node), one in found.items() if node == "cluster"}
+    assert there["room"] == "3 workers of 1 CPU on 4 nodes"
+    assert there["reach"] == "12 of 12 pairs connect"
+    assert there["gloo"] == "a sum over 4 nodes"
+    assert there["storage"] == "4 nodes write and read s3://hosts/elsewhere"
+    assert there["shards"].endswith("12 files read on 4 nodes")
+    for check in ("clock", "open files", "shared memory", "disk for the cache"):
+        assert {node for name, node in found if name == check} == {"host0", "host1", "host2", "host3"}
+    guarded = findings(cluster, "--security")
+    for host in ("host0", "host1", "host2", "host3"):
+        assert guarded["call without token", host]["state"] == "ok"
+        assert guarded["token file", host]["there"].endswith("/token, 0600")
+
+
 def test_a_run_outlives_a_host_its_driver_and_a_stopped_worker(
     cluster: Hosts, shards: str, store: Store
 ) -> None:

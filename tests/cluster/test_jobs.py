@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from ray_head import answering, free_ports, ray_head, raytrain
+from ray_head import free_ports, raytrain
 from typer.testing import CliRunner
 
 from cluster.cli import app
@@ -16,6 +16,7 @@ from cluster.errors import ClusterUsageError
 from cluster.jobs import Jobs, Submission
 from data_shards.pack import PackOptions, pack
 from data_shards.synth import SynthOptions, synth
+from tests.cluster.canary import leaks
 
 
 def test_a_submission_is_a_command_that_does_the_same():
@@ -105,13 +106,6 @@ def test_following_writes_each_character_once(states, streams):
     assert state.status == states[-1]
 
 
-@pytest.fixture(scope="module")
-def head(tmp_path_factory):
-    with ray_head(tmp_path_factory.mktemp("head")) as env:
-        answering(env)
-        yield env
-
-
 @pytest.mark.ray
 def test_a_submitted_run_trains_on_that_cluster(head, tmp_path):
     synth(tmp_path / "raw", SynthOptions(classes=2, images=16, val_images=4, size=32), 1, lambda *_: None)
@@ -126,6 +120,9 @@ def test_a_submitted_run_trains_on_that_cluster(head, tmp_path):
     assert followed.returncode == 0, followed.stdout + followed.stderr
     assert "after 2 steps (1 epoch)" in followed.stdout
     assert followed.stderr == "two.steps  SUCCEEDED  Job finished successfully.\n"
+    written = {str(path): path.read_text(errors="replace") for path in (tmp_path / "run").rglob("*.*")}
+    assert len(written) > 8
+    assert leaks({**written, "plan and progress": followed.stdout}) == []
     state = json.loads(raytrain("cluster", "status", "two.steps", "--json", env=head).stdout)
     assert (state["status"], state["exit_code"]) == ("SUCCEEDED", 0)
 
