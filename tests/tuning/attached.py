@@ -32,29 +32,16 @@ QUICK = (
 )  # fmt: skip
 
 
-def start(env: dict[str, str], data: str, out: Path, trials: int) -> subprocess.Popen[bytes]:
-    """`raytrain tune` with one worker a trial; what it prints goes to a file beside `out`."""
-    words = [
-        "--data",
-        data,
-        "--out",
-        str(out),
-        "--trials",
-        str(trials),
-        "--workers",
-        "1",
-        "--strategy",
-        "random",
-    ]
-    words += ["--space", "optimizer.lr=log:1e-3:1e-2", "--address", env["RAY_ADDRESS"]]
-    words += [word for setting in QUICK for word in ("--set", setting)]
+def start(
+    env: dict[str, str], data: str, out: Path, trials: int, workers: int = 1
+) -> subprocess.Popen[bytes]:
+    """`raytrain tune` with so many workers a trial; what it prints goes to a file beside `out`."""
+    words = f"tune smoke_swin_22k --trials {trials} --workers {workers} --address {env['RAY_ADDRESS']}"
+    words += " --strategy random --space optimizer.lr=log:1e-3:1e-2"
+    sets = [word for setting in QUICK for word in ("--set", setting)]
+    line = [sys.executable, "-m", "raytrain", *words.split(), "--data", data, "--out", str(out), *sets]
     with out.with_suffix(".log").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "raytrain", "tune", "smoke_swin_22k", *words],
-            env=env,
-            stdout=log,
-            stderr=log,
-        )
+        return subprocess.Popen(line, env=env, stdout=log, stderr=log)
 
 
 def rows(out: Path, kind: str) -> list[dict[str, Any]]:
@@ -65,8 +52,8 @@ def rows(out: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def left(env: dict[str, str], seconds: float = 90) -> dict[str, Any]:
-    """What is left after so long: placement `groups`, `processes` by their ids, and after how many `seconds` there was
-    nothing more.
+    """What is left after so long: placement `groups`, `actors`, `processes` by their ids, and after how many `seconds`
+    there was nothing more.
     """
     asked = subprocess.run(
         [sys.executable, __file__, str(seconds)], env=env, capture_output=True, text=True, check=True
@@ -95,17 +82,20 @@ def kill_driver(run: Path) -> None:
 def main(seconds: float) -> None:
     """Look twice a second."""
     import ray
+    from ray._private.state import actors
     from ray.util import placement_group_table
 
     ray.init(log_to_driver=False, logging_level="ERROR")
     began = time.monotonic()
     while True:
         groups = [name for name, group in placement_group_table().items() if group["state"] != "REMOVED"]
+        alive = [actor["ActorClassName"] for actor in actors().values() if actor["State"] != "DEAD"]
+        there = [name for name in alive if name not in RAYS_OWN]
         held, took = processes(os.environ[TOKEN]), time.monotonic() - began
-        if not (groups or held) or took > seconds:
+        if not (groups or there or held) or took > seconds:
             break
         time.sleep(0.5)
-    print(json.dumps({"groups": groups, "processes": held, "seconds": took}))
+    print(json.dumps({"groups": groups, "actors": there, "processes": held, "seconds": took}))
 
 
 if __name__ == "__main__":

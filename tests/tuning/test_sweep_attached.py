@@ -37,7 +37,7 @@ def test_a_sweep_that_is_killed_and_stopped_leaves_nothing(tmp_path):
 
     def remains():
         found = left(head)
-        return found["groups"], found["processes"]
+        return found["groups"], found["actors"], found["processes"]
 
     with ray_head(tmp_path, cpus=1, jobs_api=False) as head:
         listening(head)
@@ -47,7 +47,7 @@ def test_a_sweep_that_is_killed_and_stopped_leaves_nothing(tmp_path):
         training(runs[1])
         sweep.send_signal(signal.SIGTERM)
         assert sweep.wait() == 75
-        assert remains() == ([], {})
+        assert remains() == ([], [], {})
         ended = [(row["trial"], row["attempt"], row["result"]["problem"]) for row in rows(out, "rung")]
         assert ended == [(0, 0, "its driver process died")]
         assert [row["step"] for row in read_rows(runs[1] / METRICS)] == [1], (
@@ -58,4 +58,4 @@ def test_a_sweep_that_is_killed_and_stopped_leaves_nothing(tmp_path):
         training(runs[0])
         sweep.kill()
         sweep.wait()
-        assert remains() == ([], {})
+        assert remains() == ([], [], {})
