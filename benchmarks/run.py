@@ -25,8 +25,8 @@ BENCHMARKS = (
     "startup", "restart", "checkpoints", "engine", "layers", "step", "loader", "parts", "processes", "order", "traffic",
     "damage", "faults", "decisions",
 )  # fmt: skip
-ON_REQUEST = ("gpu_decode", "gpu_step")
-"""Not measured by `make bench`: they need a CUDA device."""
+ON_REQUEST = ("sweeps", "gpu_decode", "gpu_step")
+"""Not measured by `make bench`: the first takes most of an hour, the others need a CUDA device."""
 
 HERE = Path(__file__).parent
 HEAD = """# Measured
