@@ -95,13 +95,8 @@ def _flat(error: BaseException) -> str:
 
 
 def check_room(workers: int, cpus: int, gpu: bool) -> None:
-    """Refuse at once what the cluster can never hold; Ray alone would wait for ever. Raises ClusterError.
-
-    Where machines are still starting (flavours `vms` and `slurm` set RAYTRAIN_WAIT_FOR_NODES), so many seconds later.
-    """
-    until = time.monotonic() + float(os.environ.get("RAYTRAIN_WAIT_FOR_NODES", "0"))
-    while (fits := room(cpus, gpu)) < workers and time.monotonic() < until:
-        time.sleep(BETWEEN_LOOKS)
+    """Refuse at once what the cluster can never hold; Ray alone would wait for ever. Raises ClusterError."""
+    fits = room_in_time(workers, cpus, gpu)
     if fits >= workers:
         return
     nodes = _nodes()
@@ -112,6 +107,17 @@ def check_room(workers: int, cpus: int, gpu: bool) -> None:
         f"{workers} worker{'s' if workers > 1 else ''} of {need} each do not fit: the cluster has {len(nodes)} node(s) "
         f"({have}), room for {fits}. Use {fewer}a fleet whose workers need less, or a larger cluster"
     )
+
+
+def room_in_time(workers: int, cpus: int, gpu: bool) -> int:
+    """The room there is; where machines are still starting, once they are there.
+
+    Flavours `vms` and `slurm` say how many seconds to wait at most, in RAYTRAIN_WAIT_FOR_NODES.
+    """
+    until = time.monotonic() + float(os.environ.get("RAYTRAIN_WAIT_FOR_NODES", "0"))
+    while (fits := room(cpus, gpu)) < workers and time.monotonic() < until:
+        time.sleep(BETWEEN_LOOKS)
+    return fits
 
 
 def room(cpus: int, gpu: bool) -> int:

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from cluster.doctor.examine import quick
-from cluster.doctor.finding import Finding, judged, refuse
+from cluster.doctor.finding import Finding, judged, many, refuse
 from cluster.doctor.nodes import Node, Nodes, all_nodes
 from data_shards.mix import Data, Mix, load_data
 from data_shards.shardset import Shard, ShardSet
@@ -67,7 +67,10 @@ def storage(nodes: Nodes, place: str) -> list[Finding]:
         ] if others else []  # fmt: skip
     return found or [
         Finding(
-            check="storage", state="ok", there=f"{len(names)} nodes write and read {place}", limit="all nodes"
+            check="storage",
+            state="ok",
+            there=f"{place}, written and read on {many(len(names), 'node')}",
+            limit="all nodes",
         )
     ]
 
@@ -124,7 +127,7 @@ def shards(nodes: Nodes, url: str, seed: int, whole: bool) -> list[Finding]:
             for problem in wrong
         ]
     files = sum(len(draw) for draw in draws.values())
-    there = f"{data.name} ({data.fingerprint[:12]}), {files} files read on {len(draws)} nodes"
+    there = f"{data.name} ({data.fingerprint[:12]}), {many(files, 'file')} read on {many(len(draws), 'node')}"
     return found or [Finding(check="shards", state="ok", there=there, limit="the same set, with its digests")]
 
 

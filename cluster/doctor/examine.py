@@ -7,7 +7,7 @@ import ray
 
 from cluster.connect import room
 from cluster.doctor import probe
-from cluster.doctor.finding import Finding, judged
+from cluster.doctor.finding import Finding, judged, many
 from cluster.doctor.machines import Facts, cache_disk, clocks, gpus, limits, same_versions
 from cluster.doctor.nodes import Nodes, all_nodes
 from cluster.doctor.reach import pairs, together
@@ -44,9 +44,9 @@ def fits(fleet: Fleet) -> Finding:
     need = f"{fleet.cpus_per_worker} CPU" + (" + 1 GPU" if fleet.gpu else "")
     alive = sum(node["Alive"] for node in ray.nodes())
     return judged(
-        "room", "cluster", bad=there < wanted, there=f"{there} workers of {need} on {alive} nodes",
-        limit=f"{wanted} workers, fleet '{fleet.name}'",
-        fix=f"a fleet of {there} workers fits" if there else "add machines, or a fleet whose workers need less",
+        "room", "cluster", bad=there < wanted, there=f"{many(there, 'worker')} of {need} on {many(alive, 'node')}",
+        limit=f"{many(wanted, 'worker')}, fleet '{fleet.name}'",
+        fix=f"a fleet of {many(there, 'worker')} fits" if there else "add machines, or a fleet whose workers need less",
     )  # fmt: skip
 
 

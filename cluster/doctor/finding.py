@@ -45,6 +45,11 @@ def judged(
     )
 
 
+def many(count: int, what: str) -> str:
+    """1 node, 2 nodes."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def worst(findings: Iterable[Finding]) -> State:
     """The worst state of all; ok where there are none."""
     states = {finding.state for finding in findings}

@@ -1,5 +1,6 @@
 """`raytrain cluster doctor`: what of a cluster would fail a run an hour later, and what mends it."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from cluster.fleet import Fleet
 
 app = typer.Typer(add_completion=False)
+LOG_WIDTH = 150
+"""Columns where there is no terminal that says how many it has."""
 
 
 @app.command()
@@ -28,15 +31,17 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Examine a cluster, or this machine. Exit code 0: nothing bad, 1: something is, or no cluster answers."""
-    from cluster.connect import connected
+    from cluster.connect import connected, room_in_time
     from cluster.doctor.finding import as_table, worst
     from cluster.doctor.nodes import all_nodes
     from cluster.doctor.security import security as guarded
     from cluster.fleet import load_fleet
 
     wanted = load_fleet(fleet)
-    with connected(address, {}), all_nodes() as nodes:
-        found = guarded(nodes) if security else examined(nodes, wanted, data, out)
+    with connected(address, {}):
+        room_in_time(wanted.workers, wanted.cpus_per_worker, wanted.gpu)
+        with all_nodes() as nodes:
+            found = guarded(nodes) if security else examined(nodes, wanted, data, out)
     if as_json:
         import json
 
@@ -44,7 +49,7 @@ def doctor(
     else:
         from rich.console import Console
 
-        Console(soft_wrap=False).print(as_table(found))
+        Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(as_table(found))
     if worst(found) == "bad":
         raise typer.Exit(1)
 

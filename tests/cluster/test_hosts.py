@@ -110,7 +110,7 @@ def test_the_doctor_asks_every_host(cluster: Hosts, shards: str) -> None:
     assert there["room"] == "3 workers of 1 CPU on 4 nodes"
     assert there["reach"] == "12 of 12 pairs connect"
     assert there["gloo"] == "a sum over 4 nodes"
-    assert there["storage"] == "4 nodes write and read s3://hosts/elsewhere"
+    assert there["storage"] == "s3://hosts/elsewhere, written and read on 4 nodes"
     assert there["shards"].endswith("12 files read on 4 nodes")
     for check in ("clock", "open files", "shared memory", "disk for the cache"):
         assert {node for name, node in found if name == check} == {"host0", "host1", "host2", "host3"}
