@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from recorded import LENGTH, read_recording, recording
-from sweeps import small_set
+from small_sweeps import small_set
 from trainings import SAMPLES, tiny_training
 
 from raytrain.errors import ResumeLater

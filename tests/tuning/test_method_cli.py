@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from commands import Said, runner
-from sweeps import small_set
+from small_sweeps import small_set
 from toy_world import ToyWorld
 
 from tuning.ledger import LEDGER

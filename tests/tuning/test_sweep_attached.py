@@ -6,7 +6,7 @@ import time
 import pytest
 from attached import TOKEN, WORKER, kill_driver, left, processes, rows, start
 from ray_head import listening, ray_head
-from sweeps import small_set
+from small_sweeps import small_set
 
 from raytrain.runlog import EVENTS, METRICS, read_rows
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from recorded import fit
-from sweeps import small_set
+from small_sweeps import small_set
 from trainings import tiny_study, tiny_training
 
 from raytrain.manifest import key_of, verify

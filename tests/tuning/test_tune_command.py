@@ -10,7 +10,7 @@ import pytest
 from commands import runner
 from recorded import LENGTH, fit, read_recording, recording, study
 from rich.console import Console
-from sweeps import small_set
+from small_sweeps import small_set
 
 from raytrain.errors import RunError, UsageError
 from raytrain.runlog import read_plan

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sweeps import FLEET, small_space
+from small_sweeps import FLEET, small_space
 
 from data_shards.shardset import load_shardset
 from raytrain.plan import resolve
