@@ -88,6 +88,7 @@ def run_job(
                     say("hosts came or went: stopped after a step, with a checkpoint")
                 else:
                     say(failures.after(error))
+        mirror.pull(*SHOWN)  # the last evaluation, to be told
         event(run, "finished", step=job.last)
 
 

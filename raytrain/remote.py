@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from data_shards.errors import DataError
 from data_shards.store import NotFoundError, open_store
@@ -34,9 +32,6 @@ from raytrain.runlog import (
     keep_newest_steps,
 )
 from raytrain.stopping import STOP_FILE
-
-if TYPE_CHECKING:
-    from raytrain.worker import Job
 
 SHOWN = (NEWEST_STEPS, TRANSFER, EVALUATIONS, EVENTS)
 """What shows how a run goes on, none of it long. The steps come before the evaluations that they are told with."""
@@ -162,16 +157,6 @@ def fetched(out: Path | str) -> Path:
 def url_of(out: Path | str) -> str:
     """The URL that `out` is, or nothing. A Path has lost one of the slashes."""
     return f"s3://{str(out)[3:].strip('/')}" if str(out).startswith("s3:/") else ""
-
-
-@contextmanager
-def workplace(job: "Job") -> Iterator["Job"]:
-    """The job with a folder for this process: the run's, or while this lasts a new one, where the run lies in S3."""
-    if not job.remote:
-        yield job
-        return
-    with TemporaryDirectory(prefix="raytrain-run-") as folder:
-        yield job.model_copy(update={"run": folder})
 
 
 def send_logs(mirror: Mirror, rank: int) -> None:

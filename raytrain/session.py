@@ -7,8 +7,9 @@ from data_shards.budget import MAX_BAD
 from raytrain.errors import ResumeLater, UsageError
 from raytrain.plan import RunPlan
 from raytrain.progress import following
-from raytrain.remote import SHOWN, Mirror, fetched, url_of, workplace
+from raytrain.remote import SHOWN, Mirror, fetched, url_of
 from raytrain.worker import Job
+from raytrain.workplace import workplace
 
 
 def train_and_report(

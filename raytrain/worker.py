@@ -32,13 +32,14 @@ from raytrain.models.build import build
 from raytrain.optim import make_optimizer
 from raytrain.plan import RunPlan
 from raytrain.ranks import Ranks, use_files, use_threads
-from raytrain.remote import LOGS, Mirror, send_logs, working, workplace
+from raytrain.remote import LOGS, Mirror, send_logs, working
 from raytrain.runlog import RunLog, say_who
 from raytrain.saving import Saver
 from raytrain.state import TrainState
 from raytrain.stopping import STOP_FILE
 from raytrain.teacher import load_teacher
 from raytrain.weights.start import starting_weights
+from raytrain.workplace import workplace
 
 
 class Job(Value):

@@ -147,6 +147,7 @@ def test_a_run_outlives_a_host_its_driver_and_a_stopped_worker(
     again.says(f"\nworker 1 (process {stopped['pid']} on {stopped['host']}) was lost after step ")
     print(f"found after {time.monotonic() - began:.0f} s")
     assert b"train_step" in store.read("workers/rank-0.stacks"), "where the others waited"
+    again.says("\n  epoch   8.0  step    192  top-1")
     again.says("\nreport: ")
     until(lambda: "driver.json" not in store.list(""), again.said)
     assert not Path(f"/proc/{stopped['pid']}").exists()

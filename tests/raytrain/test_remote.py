@@ -20,7 +20,7 @@ from data_shards.store import open_store
 from data_shards.store.s3 import S3Store
 from raytrain import remote
 from raytrain.audit import audit_run
-from raytrain.claim import check_claim, claim
+from raytrain.claim import check_claim, claim, run_lock
 from raytrain.errors import ResumeLater, RunError
 from raytrain.failures import reached
 from raytrain.manifest import key_of, newest
@@ -29,6 +29,7 @@ from raytrain.remote import Mirror, driving, fetched, url_of, working
 from raytrain.runlog import EVALUATIONS, EVENTS, JOB, PLAN, append, newest_steps, read_rows
 from raytrain.stopping import STOP_FILE, stopping_politely
 from raytrain.worker import Job, work
+from raytrain.workplace import sweep
 
 pytestmark = pytest.mark.ranks  # the slow tier: a server, and whole runs
 
@@ -78,6 +79,18 @@ def test_another_host_goes_on_where_one_was_stopped(
     assert made == [3, 6, 7, 9, 12]
     assert json.loads((run / "workers" / "rank-0.json").read_text())["pid"] == os.getpid()
     assert len(open_store(url).list("tensorboard/")) == 2, "a file of each start"
+
+
+def test_folders_of_killed_processes_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("killed", "at-work"):
+        (tmp_path / f"raytrain-run-{name}").mkdir()
+        (tmp_path / f"raytrain-run-{name}" / "metrics.jsonl").touch()
+    with run_lock(tmp_path / "raytrain-run-at-work"):
+        sweep()
+        assert len(list(tmp_path.iterdir())) == 2, "it may have been made just now"
+        sweep(now=lambda: time.time() + 61)
+    assert [path.name for path in tmp_path.iterdir()] == ["raytrain-run-at-work"]
 
 
 def begun(url: str, data: str, tmp_path: Path) -> Job:
