@@ -106,7 +106,8 @@ class Hosts:
     def popen(self, number: int, *command: str, **options: object) -> subprocess.Popen[bytes]:
         """Start a command on a host."""
         inside = ["ip", "netns", "exec", self.names[number], "unshare", "--uts", "--mount", "sh", "-ec"]
-        named = f'hostname host{number}; mount --bind {self.folder}/hosts /etc/hosts; exec "$@"'
+        limits = "ulimit -S -n $(ulimit -H -n)"  # readers keep shards open
+        named = f'{limits}; hostname host{number}; mount --bind {self.folder}/hosts /etc/hosts; exec "$@"'
         return subprocess.Popen(
             [*inside, named, "sh", *command], env=self.environment, start_new_session=True, **options
         )  # type: ignore[call-overload, no-any-return]

@@ -99,7 +99,8 @@ def test_the_dashboard_refuses(head, who, method, path):
 @pytest.mark.ray
 def test_the_doctor_is_green_on_a_head_with_a_token_and_says_what_is_in_sight(head):
     code, found = doctor(head)
-    assert code == 0
+    public = found.pop("listeners")["state"]  # that is for the machine to say on which the test runs
+    assert code == (public == "bad")
     states = {check: one["state"] for check, one in found.items() if one["state"] != "ok"}
     assert states == {"metrics without token": "warn", "keys in the environment": "warn"}
     assert found["keys in the environment"]["there"] == ", ".join(CANARY)
