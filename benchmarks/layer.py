@@ -1,7 +1,6 @@
 """One layer's process: it makes its step, and takes so many as it is asked for."""
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -33,13 +32,14 @@ class Asked:
 def serve(address: str, asked: Asked, under_ray: bool) -> None:
     """Take as many steps as each number says that comes, and answer with their seconds; 0 is the end."""
     import torch
+    from contenders.ours import join_alone
 
     from raytrain.ranks import Ranks, use_threads
 
     use_threads(1 if not asked.plan.placement.gpu else asked.plan.placement.cpus_per_worker)
     gpu = asked.plan.placement.gpu
     if asked.plan.placement.engine == "deepspeed" and not under_ray:
-        join_alone(gpu)
+        join_alone("cuda" if gpu else "cpu")
     ranks = Ranks(rank=0, world=1, device=torch.device("cuda", 0) if gpu else torch.device("cpu"))
     Path(asked.run).mkdir(parents=True, exist_ok=True)
     step = loop_step(asked, ranks) if asked.loop else bare_step(asked, ranks)
@@ -54,16 +54,6 @@ def serve(address: str, asked: Asked, under_ray: bool) -> None:
             parent.send({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
             if not steps:
                 break
-
-
-def join_alone(gpu: bool) -> None:
-    """A process group of one, which DeepSpeed wants."""
-    import torch.distributed as dist
-
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"} | (
-        {} if gpu else {"DS_ACCELERATOR": "cpu"}
-    )
-    dist.init_process_group("nccl" if gpu else "gloo", store=dist.HashStore(), rank=0, world_size=1)
 
 
 def loop_step(asked: Asked, ranks: "Ranks") -> Step:

@@ -1,15 +1,8 @@
 """What each layer costs a step: a bare torch loop, raytrain's loop around it, DeepSpeed's engine, Ray Train.
 
-    python benchmarks/layers.py --out FILE.json     on a GPU, where there is one
-
 Each layer has a process of its own, and all wait while one takes its turn.
 """
 
-import argparse
-import json
-import os
-import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +11,7 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from conditions import conditions, conditions_line, spread, table, tell
+from conditions import spread, table, tell
 from layer import Asked, serve
 from sets import make_set
 
@@ -177,22 +170,3 @@ All wait while one takes its turn of {settings["steps"]} steps; {settings["round
 ratios are taken round by round: medians (lowest to highest).
 
 Not shown: the loader (it has a table of its own), several workers, whose gradients meet over a network."""
-
-
-def main() -> None:
-    """Measure here."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
-    asked, before = parser.parse_args(), conditions(" ".join(["python", *sys.argv]))
-    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as scratch:
-        measured = measure(Path(scratch), lambda line: print(line, flush=True))
-    after = {"load_average_after": os.getloadavg()}
-    result = {"name": "layers", "conditions": before | after, "seconds_to_measure": 0, **measured}
-    asked.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\n{page(result)}\n\n{conditions_line(result)}")
-
-
-if __name__ == "__main__":
-    main()

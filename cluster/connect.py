@@ -15,6 +15,7 @@ from cluster.errors import REFUSED, ClusterError, ClusterUsageError
 from cluster.gcs import call, own_token
 from cluster.private import nobody_else
 from cluster.tokens import refuse_open
+from cluster.variables import variables
 
 ANSWER_SECONDS = 10
 BETWEEN_LOOKS = 2.0  # seconds
@@ -22,27 +23,32 @@ BETWEEN_LOOKS = 2.0  # seconds
 
 def joins(address: str | None) -> bool:
     """Whether `connected` will join a cluster that runs already, and not the one that this process is in."""
-    return not ray.is_initialized() and (address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+    return not ray.is_initialized() and _target(address) != "local"
+
+
+def _target(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 @contextmanager
 def connected(address: str | None, environment: dict[str, str]) -> Iterator[None]:
     """Be connected to the cluster at `address`, to RAY_ADDRESS's (a submitted job's own), or to a new local one.
 
-    `environment` is set for every process of this job. A connection that exists already is used and kept. Into a new
-    local one nobody else gets, neither from other machines nor as another user.
+    `environment` is set for every process of this job, and for this one while it is connected. A connection that exists
+    already is used and kept. Into a new local one nobody else gets, neither from other machines nor as another user.
     Raises ClusterError where nothing answers, or where the token is refused.
     """
     if ray.is_initialized():
         yield
         return
-    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    target = _target(address)
     _refuse_silence(target)
-    os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "120")
-    os.environ.update(environment)  # Ray Train hands the driver's own RAY_TRAIN_* settings to its controller
+    patience = os.environ.get("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "120")
+    # Ray Train hands the driver's own RAY_TRAIN_* settings to its controller
+    own = {"RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": patience, **environment}
     # whatever log_to_driver is, Ray prints a lost host's last log lines among the results: its losses are told by us
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    with nobody_else() if target == "local" else nullcontext():
+    with variables(own), nobody_else() if target == "local" else nullcontext():
         _join(target, environment)
         try:
             yield

@@ -3,7 +3,6 @@
 Left alone, `ray.init` on one machine listens on all its addresses and runs the commands of whoever reaches them.
 """
 
-import os
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import ray._private.ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # it is compiled
+
+from cluster.variables import variables
 
 OF_A_CLUSTER = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """What Ray asks before it listens to other machines (ray/_private/services.py, `get_node_ip_address`). It always
@@ -22,21 +23,18 @@ replaces 127.0.0.1 as a node's address by the machine's own, so this is the one 
 def nobody_else() -> Iterator[None]:
     """Rays that are started meanwhile, and their clients, have this; afterwards all is as before."""
     constants = ray._private.ray_constants
-    before, cluster = dict(os.environ), constants.ENABLE_RAY_CLUSTER
+    cluster = constants.ENABLE_RAY_CLUSTER
     with tempfile.TemporaryDirectory(prefix="raytrain-token-") as folder:  # mode 0700
         token = Path(folder) / "auth_token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
-        os.environ.pop("RAY_AUTH_TOKEN", None)  # it would be read first
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), OF_A_CLUSTER: "0"})
+        wanted = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), OF_A_CLUSTER: "0"}
         constants.ENABLE_RAY_CLUSTER = False
-        _read_again()
         try:
-            yield
+            with variables({**wanted, "RAY_AUTH_TOKEN": None}):  # it would be read first
+                _read_again()
+                yield
         finally:
-            for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", OF_A_CLUSTER):
-                os.environ.pop(name, None)
-                os.environ.update({name: before[name]} if name in before else {})
             constants.ENABLE_RAY_CLUSTER = cluster
             _read_again()
 

@@ -83,7 +83,9 @@ class Mirror:
     def others(self) -> list[str]:
         """What lies at the URL that no run has put there, where there is no run."""
         keys = self.store.list("") if self.url else []
-        return [] if PLAN in keys else [key for key in keys if key != LEASE and key[0] != "."]
+        return (
+            [] if PLAN in keys else [key for key in keys if key != LEASE and key[0] != "."]
+        )  # a doctor's marks
 
     def tell_stop(self) -> None:
         """Ask for a stop there, if one is asked for here. Not where another driver has taken over: it is its run."""

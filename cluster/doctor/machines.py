@@ -16,7 +16,7 @@ LEAST_SHARED, SHARED_OF_MEMORY = GIB, 0.3
 """Of /dev/shm: data processes hand batches on through it, and Docker gives 64 MiB. Ray's object store takes 30 % of the
 memory there (ray/_private/ray_constants.py, DEFAULT_OBJECT_STORE_MEMORY_PROPORTION), else it lies on a disk."""
 SKEW_WARN, SKEW_BAD = 1.0, 30.0
-"""Seconds. A run's lease in S3 and the order of its logs are by clocks; S3 itself refuses signatures at 15 minutes."""
+"""Seconds. The order of a run's logs is by clocks; S3 itself refuses signatures at 15 minutes."""
 
 
 def same_versions(facts: Facts, here: dict[str, str]) -> list[Finding]:

@@ -74,8 +74,7 @@ def refusal(what: str, call: str, error: Mapping[str, str], headers: Mapping[str
         return DeniedError(
             f"{what}: these credentials lack {ACTIONS[call]}: {call} was refused ({code} {said}). Add it to the "
             "policy of the user, the role or the bucket, or use another AWS_PROFILE. Reading needs s3:GetObject and "
-            "s3:ListBucket; writing also s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and "
-            "s3:ListBucketMultipartUploads"
+            "s3:ListBucket; `raytrain cluster policy` prints all that a role needs"
         )
     if code in ("412", "PreconditionFailed"):
         return DataError(f"{what} was replaced while it was read. Run the same command again")

@@ -143,6 +143,16 @@ def test_a_head_that_is_silent_or_another_server_is_no_refusal(head):
         assert gcs.call(f"127.0.0.1:{deaf.getsockname()[1]}", {}, seconds=0.5) == "silence"
 
 
+def test_a_jobs_environment_ends_with_its_connection(monkeypatch):
+    """What is started later, and is no part of the job, would have it."""
+    monkeypatch.setattr("cluster.connect._join", lambda *_: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    before = dict(os.environ)
+    with connected("local", {"OMP_NUM_THREADS": "1", "WDS_SECURE": "1"}):
+        assert (os.environ["OMP_NUM_THREADS"], os.environ["WDS_SECURE"]) == ("1", "1")
+    assert dict(os.environ) == before
+
+
 def test_an_environment_is_as_before_after_a_ray_of_our_own(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)

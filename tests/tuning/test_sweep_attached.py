@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from attached import OURS, TOKEN, WORKER, kill_driver, left, processes, rows, start
+from attached import TOKEN, WORKER, kill_driver, left, processes, rows, start
 from ray_head import listening, ray_head
 from small_sweeps import small_set
 
@@ -12,7 +12,7 @@ from raytrain.runlog import EVENTS, METRICS, read_rows
 
 
 @pytest.mark.ray
-def test_a_sweep_that_is_killed_and_stopped_leaves_nothing(tmp_path, monkeypatch):
+def test_a_sweep_that_is_killed_and_stopped_leaves_nothing(tmp_path):
     """Kill -9 of a rung's driver, then SIGTERM while the next rung runs; then kill -9 of the sweep itself.
 
     The cluster has room for one worker: the second rung has the place of the first, or none. It has no dashboard, which
@@ -39,7 +39,6 @@ def test_a_sweep_that_is_killed_and_stopped_leaves_nothing(tmp_path, monkeypatch
         found = left(head)
         return found["groups"], found["actors"], found["processes"]
 
-    monkeypatch.delenv(OURS, raising=False)  # of a job that this process was: the head is no part of one
     with ray_head(tmp_path, cpus=1, jobs_api=False) as head:
         listening(head)
         sweep = start(head, data, out, 2)

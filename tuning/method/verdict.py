@@ -170,9 +170,10 @@ def standing(state: MethodState, gaps: Gaps) -> tuple[str, ...]:
     """Where the incumbent stands, and between what the error lies."""
     target = state.spec.target
     low, high = gaps.bias
-    bias = f"{_points(low)} to {_points(high)}" if high - low > 1e-9 else _points(high)
     if not state.spec.floor.known:
         bias = f"at most {_points(high)}"
+    else:
+        bias = f"{_points(low)} to {_points(high)}" if high - low > 1e-9 else _points(high)
     return (
         f"held-out error {gaps.minival:.2%} (standard error {_points(gaps.standard_error)} points, {gaps.n} seeds), "
         f"target {target.error:.2%} ({target.source}): {_points(gaps.remaining)} points to go",
