@@ -1,34 +1,28 @@
 """The driver: one job to its end on a Ray cluster, through lost workers and restarts.
 
-Each attempt is one TorchTrainer. Between attempts the newest checkpoint that verifies is looked up on the store,
-so a checkpoint counts as soon as it is durable: Ray's controller need not have heard of it (it polls every two
-seconds and would lose the last interval, see docs/LOG.md).
+Between attempts the newest checkpoint that verifies is looked up on the store, so a checkpoint counts as soon as it is
+durable: Ray's controller need not have heard of it (it polls every two seconds and would lose the last interval, see
+docs/LOG.md).
 """
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
-
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from cluster.connect import check_room, connected, hosts, joins, room
 from cluster.groups import let_go
 from data_shards.store import open_store
 from data_shards.store.s3 import S3Store
+from raytrain.attempt import Controllers, attempt
 from raytrain.claim import check_claim, claim, run_lock
 from raytrain.elastic import placed, watching
 from raytrain.errors import ResumeLater
-from raytrain.failures import Failures, root_cause
+from raytrain.failures import ATTEMPT_FAILED, Failures, root_cause
 from raytrain.hang import HEALTH_SECONDS
 from raytrain.lease import Lease, leased
 from raytrain.manifest import newest, step_of
@@ -70,16 +64,16 @@ def run_job(
         stack.enter_context(driving(mirror))
         asked = stack.enter_context(stopping_politely(run, say))
         event(run, "started", workers=placement.workers, plan=job.plan.hash)
-        failures = Failures(run, partial(write_suspects, job))
+        failures, controllers = Failures(run, partial(write_suspects, job)), Controllers()
         while (resumed := going_on(job, say)) is not None:
             now = fitting(resumed, say)
             mirror.push(PLAN, JOB, EVENTS)
             let_go()
             try:
                 with watching(run, job.plan, now.plan.placement.workers, lambda: fits(job.plan)) as watch:
-                    attempt(now, callbacks or [])
+                    attempt(now, controllers, callbacks or [])
                 break
-            except TrainingFailedError as error:
+            except ATTEMPT_FAILED as error:
                 mirror.pull(*SHOWN, WORKERS)
                 elastic = watch.changed.is_set() and not asked.is_set()
                 if elastic:
@@ -143,84 +137,12 @@ def fitting(job: Job, say: Callable[[str], None]) -> Job:
     return job.model_copy(update={"plan": job.plan.model_copy(update={"placement": placement})})
 
 
-def attempt(job: Job, callbacks: list[Any]) -> None:
-    """One worker group from the job's checkpoint to the end or the first failure."""
-    placement = job.plan.placement
-    resources: dict[str, float] = {"CPU": placement.cpus_per_worker}
-    if placement.gpu:
-        resources["GPU"] = 1
-    trainer = Trainer(
-        ray_worker,
-        train_loop_config={"job": job.model_dump(mode="json")},
-        torch_config=TorchConfig(backend="nccl" if placement.gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=placement.workers,
-            use_gpu=placement.gpu,
-            resources_per_worker=resources,
-            placement_strategy=placement.strategy,
-        ),
-        run_config=RunConfig(
-            name=f"ray-{os.urandom(6).hex()}",  # a used name would bring Ray's own, older state back
-            storage_path=str(Path(job.run) / "ray"),
-            # every failure is the driver's to answer: Ray would go on from the checkpoint that this attempt had
-            failure_config=FailureConfig(
-                max_failures=0, max_preemption_failures=0, controller_failure_limit=0
-            ),
-            callbacks=callbacks,
-        ),
-    )
-    try:
-        in_thread(trainer.fit)
-    finally:
-        rmtree(Path(job.run) / "ray", ignore_errors=True)  # Ray's own record of the attempt: nothing reads it
-
-
-class Trainer(TorchTrainer):  # type: ignore[misc]  # Ray is untyped
-    """Without Ray Train's cleaner of placement groups: `let_go` is ours.
-
-    It is a process of each attempt that outlives a killed driver, until the cluster's dashboard tells it of that: for
-    ever where there is none, or where it asks another Ray's on the same machine. There is no option to leave it out.
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        made = super()._create_default_callbacks()
-        return [callback for callback in made if not isinstance(callback, PlacementGroupCleanerCallback)]
-
-
-def in_thread(function: Callable[[], object]) -> None:
-    """Call it in a thread and wait. Ray's `fit` takes SIGINT from a main thread, and ends without a checkpoint."""
-    future: Future[object] = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:  # noqa: BLE001 -- raised again where the result is waited for
-            future.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    future.result()
-
-
-def ray_worker(config: dict[str, Any]) -> None:
-    """What Ray calls on each worker: read the job, learn the rank, work."""
-    import ray.train
-    import ray.train.torch
-
-    from raytrain.ranks import Ranks
-    from raytrain.worker import work
-
-    context = ray.train.get_context()
-    ranks = Ranks(
-        rank=context.get_world_rank(), world=context.get_world_size(), device=ray.train.torch.get_device()
-    )
-    work(Job.model_validate(config["job"]), ranks, ray.train.report)
-
-
 def environment(plan: RunPlan) -> dict[str, str]:
     """What every process of the run finds in its environment."""
     cpu = {} if plan.placement.gpu else {"DS_ACCELERATOR": "cpu"}
     return {
         "OMP_NUM_THREADS": str(plan.placement.cpus_per_worker),
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # `watching` sees hosts that are drained
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(HEALTH_SECONDS),
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(PLACE_SECONDS),

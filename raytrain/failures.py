@@ -17,6 +17,9 @@ from raytrain.errors import ResumeLater, RunError
 from raytrain.runlog import event, newest_steps, pid_file
 from raytrain.stopping import STOP_FILE
 
+ATTEMPT_FAILED = (TrainingFailedError, RayActorError)
+"""What an attempt's failure arrives as: the second where the controller's own process died."""
+
 MOST_FAILURES_WITHOUT_PROGRESS = 3
 
 
@@ -27,7 +30,7 @@ class Failures:
         self.run, self.samples_of = run, samples_of
         self.count, self.last_step = 0, -1
 
-    def after(self, error: TrainingFailedError) -> str:
+    def after(self, error: TrainingFailedError | RayActorError) -> str:
         """What to say before the next attempt.
 
         Raises what ends the run: an error of ours, a stop that was asked for, the same step failing three times.
@@ -50,7 +53,7 @@ class Failures:
         step = reached(self.run)
         self.count = self.count + 1 if step <= self.last_step else 1
         self.last_step = max(step, self.last_step)
-        who = worker(self.run, rank)
+        who = "the controller" if error is cause and is_gone(cause) else worker(self.run, rank)
         event(self.run, "worker_lost", step=step, worker=who, cause=one_line(cause), detail=str(cause))
         what = (
             f"{who} {'was lost' if is_gone(cause) else 'failed'}"  # of a lost peer, whoever told of it first
@@ -63,7 +66,7 @@ class Failures:
         return f"{what} after step {step} ({one_line(cause)}); restarting from the newest checkpoint"
 
 
-def root_cause(error: TrainingFailedError) -> tuple[int | None, BaseException]:
+def root_cause(error: TrainingFailedError | RayActorError) -> tuple[int | None, BaseException]:
     """The failure that started it, and its rank: a declared error of ours, else a death, else the first.
 
     What comes of a lost peer is never the cause where another failure is known.

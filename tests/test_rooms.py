@@ -25,7 +25,7 @@ DOORS = {
     "webdataset": ("data_shards/",),
     "deepspeed": ("raytrain/engine_deepspeed.py",),
     "safetensors": ("raytrain/weights/files.py",),
-    "ray.train": ("raytrain/driver.py", "raytrain/worker.py", "raytrain/failures.py"),
+    "ray.train": ("raytrain/attempt.py", "raytrain/failures.py"),
     "ray.tune": ("tuning/",),
     "optuna": ("tuning/",),
     "ray.job_submission": ("cluster/jobs.py",),
@@ -93,7 +93,7 @@ def test_rooms_know_only_whom_they_may() -> None:
         ("cluster/planted.py", "import raytrain.plan", "cluster may not know raytrain"),
         ("data_shards/planted.py", "from tuning import space", "data_shards may not know tuning"),
         ("raytrain/planted.py", "def f():\n    import deepspeed", "its door is raytrain/engine_deepspeed.py"),
-        ("raytrain/planted.py", "from ray import train", "its door is raytrain/driver.py"),
+        ("raytrain/planted.py", "from ray import train", "its door is raytrain/attempt.py"),
         (
             "raytrain/planted.py",
             "from raytrain.recipes.smoke import smoke_swin_22k",

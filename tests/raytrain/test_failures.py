@@ -55,6 +55,12 @@ def test_a_lost_worker_is_named_with_its_process_and_host(tmp_path: Path) -> Non
     ]
 
 
+def test_a_lost_controller_is_not_called_a_worker(tmp_path: Path) -> None:
+    (tmp_path / METRICS).write_text('{"step": 9}\n')
+    said = failures(tmp_path).after(RayActorError())
+    assert said.startswith("the controller was lost after step 9 (RayActorError: ")
+
+
 def test_three_failures_at_one_step_end_the_run_and_name_its_samples(tmp_path: Path) -> None:
     found = failures(tmp_path)
     for step in (4, 5, 5):  # the second is a step further, so it counts anew

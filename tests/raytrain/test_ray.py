@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.connect import connected
@@ -81,28 +82,46 @@ def undisturbed(ray_here, shards, tmp_path_factory) -> Path:
     return run
 
 
-def test_a_killed_worker_costs_time_but_no_weight(undisturbed: Path, shards: str, tmp_path: Path) -> None:
+def test_a_killed_worker_and_a_killed_controller_cost_time_but_no_weight(
+    undisturbed: Path, shards: str, tmp_path: Path
+) -> None:
     run, said = tmp_path / "killed", []
-    killer = threading.Thread(target=kill_worker, args=(run, 1, 23))
+
+    def kill() -> None:
+        kill_worker(run, 1, 13)
+        wait_for_step(run, 43)
+        os.kill(controller(), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
     killer.start()
     run_job(Job(plan=plan(shards), data_url=shards, run=str(run)), say=said.append)
     killer.join()
     assert weights(run) == weights(undisturbed)
     events = [row for row in read_rows(run / EVENTS) if row["event"] in ("worker_lost", "resumed")]
-    assert [row["event"] for row in events] == ["worker_lost", "resumed"]
-    assert events[0]["step"] - events[1]["step"] <= 5, "no more than one checkpoint interval is done again"
+    assert [row["event"] for row in events] == ["worker_lost", "resumed"] * 2
+    for lost, resumed in (events[:2], events[2:]):
+        assert lost["step"] - resumed["step"] <= 5, "no more than one checkpoint interval is done again"
     assert [line.split(" after step")[0] for line in said[::2]] == [
         "starting 2 workers",
+        "starting 2 workers, going on",
         "starting 2 workers, going on",
     ]
     assert re.match(
         r"worker (1 \(process \d+ on \S+\) was lost|0 \(.*\) failed) after step \d+ \(", said[1]
     ), said[1]
+    assert said[3].startswith("the controller was lost after step ")
     assert [row["step"] for row in read_rows(run / METRICS)] == list(range(1, STEPS + 1))
     same = [row["loss"] for row in read_rows(undisturbed / METRICS)]
     assert [row["loss"] for row in read_rows(run / METRICS)] == same
     audit, _ = audit_run(run, lambda *_: None)
     assert (audit.proven, audit.samples) == (True, STEPS * 16)
+
+
+def controller() -> int:
+    """The process of this run's Ray Train controller."""
+    children = psutil.Process().children(recursive=True)
+    (found,) = [child.pid for child in children if child.name().startswith("ray::Controller")]
+    return found
 
 
 def test_a_damaged_newest_checkpoint_is_walked_past(undisturbed: Path, shards: str, tmp_path: Path) -> None:
