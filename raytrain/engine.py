@@ -112,11 +112,16 @@ def average_buffers(module: nn.Module) -> None:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
-    for buffer in module.buffers():
-        if buffer.is_floating_point():
-            total = buffer.double()
-            dist.all_reduce(total)
-            buffer.copy_(total / dist.get_world_size())
+    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    if not buffers:
+        return
+    total = torch.cat(
+        [buffer.double().flatten() for buffer in buffers]
+    )  # one sum: hundreds wait for each other
+    dist.all_reduce(total)
+    means = torch.split(total / dist.get_world_size(), [buffer.numel() for buffer in buffers])
+    for buffer, mean in zip(buffers, means, strict=True):
+        buffer.copy_(mean.view_as(buffer))
 
 
 class BufferGuard:

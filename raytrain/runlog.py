@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import math
+import mmap
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,6 +80,26 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
         return _parsed(file.read())[-count:]
 
 
+def cut_after(path: Path, step: int) -> None:
+    """Drop the rows after `step` from the end of a log whose steps ascend, and a line that a crash cut short there.
+
+    The rest is not read: at 1,024 workers the logs of a long run hold 170 MB, half a minute's parsing.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("r+b") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as log:
+            end = log.rfind(b"\n") + 1
+            while end:
+                start = log.rfind(b"\n", 0, end - 1) + 1
+                row = _parsed(log[start:end])
+                if row and row[0]["step"] <= step:
+                    break
+                end = start
+        file.truncate(end)
+        os.fsync(file.fileno())
+
+
 def newest_steps(run: Path, count: int) -> list[dict[str, Any]]:
     """The rows of the last steps, NEWEST at the most. Where rank 0 is elsewhere, of those that have come from there."""
     return last_rows(run / NEWEST_STEPS, count) or last_rows(run / METRICS, count)
@@ -144,9 +165,7 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         for name in (METRICS, EVALUATIONS, LEDGER, QUARANTINE):
-            kept = [row for row in read_rows(self.run / name) if row["step"] <= step]
-            lines = "".join(json.dumps(row) + "\n" for row in kept)
-            open_store(str(self.run)).write(name, lines.encode())
+            cut_after(self.run / name, step)
         last = self.run / LAST_EVALUATION
         if last.exists() and json.loads(last.read_text())["step"] > step:
             last.unlink()
