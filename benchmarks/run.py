@@ -22,8 +22,8 @@ from typing import Any
 from conditions import conditions, conditions_line
 
 BENCHMARKS = (
-    "startup", "restart", "checkpoints", "engine", "layers", "step", "loader", "parts", "processes", "order", "scale",
-    "traffic", "damage", "faults", "decisions",
+    "startup", "submission", "restart", "checkpoints", "engine", "layers", "step", "loader", "parts", "processes",
+    "order", "scale", "traffic", "damage", "faults", "decisions",
 )  # fmt: skip
 ON_REQUEST = ("sweeps", "gpu_decode", "gpu_step")
 """Not measured by `make bench`: the first takes most of an hour, the others need a CUDA device."""
