@@ -8,16 +8,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conditions import spread, table, tell
 from sets import make_set
 from stock import train_stock
 
 from data_shards.synth import SynthOptions
-
-if TYPE_CHECKING:
-    pass
 
 SETTINGS = [
     "epochs=3", "global_batch=16", "precision=bf16", "evaluate_epochs=3", "checkpoint_epochs=0.25",
@@ -28,11 +25,7 @@ KILLS = ((1, 13), (0, 23), (1, 33), (0, 43), (1, 53))
 """(rank, step) of a run: each in the middle of a checkpoint interval."""
 
 OURS, STOCK = "raytrain", "stock Ray Train"
-POLL, PATIENCE, SETTLED = (
-    0.01,
-    180.0,
-    0.5,
-)  # seconds; after the last the other worker waits for the killed one
+POLL, PATIENCE = 0.01, 180.0  # seconds
 
 
 def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -109,21 +102,26 @@ def kill(run: Path, rank: int, step: int, say: Callable[[str], None]) -> dict[st
     """Kill a rank once `step` is logged; what was seen afterwards, in seconds from the kill."""
     from raytrain.runlog import EVENTS, METRICS, pid_file, read_rows
 
-    def resumes() -> list[dict[str, Any]]:
-        return [row for row in read_rows(run / EVENTS) if row["event"] == "resumed"]
+    def seen(event: str) -> list[dict[str, Any]]:
+        return [row for row in read_rows(run / EVENTS) if row["event"] == event]
 
     def logged(number: int) -> dict[str, Any] | None:
         return next((row for row in read_rows(run / METRICS) if row["step"] == number), None)
 
     wait(lambda: newest(run) >= step)
-    earlier = len(resumes())
-    pid, began = json.loads(pid_file(run, rank).read_text())["pid"], time.monotonic()
+    losses, resumes, first = len(seen("worker_lost")), len(seen("resumed")), pid_file(run, 0)
+    pid, there, began = (
+        json.loads(pid_file(run, rank).read_text())["pid"],
+        first.read_text(),
+        time.monotonic(),
+    )
     os.kill(pid, signal.SIGKILL)
-    time.sleep(SETTLED)
+    noticed = wait(lambda: len(seen("worker_lost")) > losses) - began
     reached = newest(run)
     tries = {row["step"]: row for row in read_rows(run / METRICS)}
-    resumed = wait(lambda: len(resumes()) > earlier) - began
-    checkpoint = resumes()[-1]["step"]
+    started = wait(lambda: first.read_text() not in ("", there)) - began
+    resumed = wait(lambda: len(seen("resumed")) > resumes) - began
+    checkpoint = seen("resumed")[-1]["step"]
     # the rows after the checkpoint are dropped, and a step's second row tells another time
     repeated = wait(lambda: logged(checkpoint + 1) not in (None, tries.get(checkpoint + 1))) - began
     new = wait(lambda: newest(run) > reached) - began
@@ -132,7 +130,9 @@ def kill(run: Path, rank: int, step: int, say: Callable[[str], None]) -> dict[st
     )
     return {
         "rank": rank, "reached": reached, "checkpoint": checkpoint, "steps_again": reached - checkpoint,
-        "seconds": {"resumed": resumed, "first_repeated": repeated, "first_new": new},
+        "seconds": {
+            "noticed": noticed, "started": started, "resumed": resumed, "first_repeated": repeated, "first_new": new,
+        },
     }  # fmt: skip
 
 
@@ -159,11 +159,14 @@ def page(result: dict[str, Any]) -> str:
     medians, settings = result["medians"], result["settings"]
     rows = [
         [way, tell(told["first_step"], 1), tell(told["steps_again"], 0)]
-        + [tell(told["seconds"][key], 1) for key in ("resumed", "first_repeated", "first_new")]
+        + [
+            tell(told["seconds"][key], 1)
+            for key in ("noticed", "started", "resumed", "first_repeated", "first_new")
+        ]
         for way, told in medians["ways"].items()
     ]
-    header = ["restarts by", "first step of a run, s", "steps done again", "checkpoint loaded, s"]
-    header += ["first repeated step, s", "first new step, s"]
+    header = ["restarts by", "first step of a run, s", "steps done again", "loss noticed, s"]
+    header += ["workers there, s", "checkpoint loaded, s", "first repeated step, s", "first new step, s"]
     same = "are" if result["same_final_weights"] else "are NOT"
     kills = len(result["raw"]["kills"][OURS])
     return f"""## A killed worker
@@ -180,6 +183,8 @@ raytrain's own step in both rows. `kill -9` hits one in the middle of a checkpoi
 {POLL * 1000:.0f} ms, and times count from the kill; a first step from when a Ray is there. A new step has a number that
 was never logged before.
 
+Between a loss that is noticed and workers that are there lie the end of the old group and the start of a new one,
+whose processes import Ray and torch anew; until the checkpoint is loaded, DeepSpeed too.
+
 Not shown: the loss of a whole machine (Ray's heartbeat decides how soon that is noticed), and the reading of
-checkpoints of gigabytes. Until the checkpoint is loaded, the old worker group ends and a new one starts, whose
-processes import torch, Ray and DeepSpeed anew."""
+checkpoints of gigabytes."""

@@ -26,8 +26,22 @@ def train_stock(job: "Job", interval: int) -> None:
             name="stock",
             storage_path=str(Path(job.run) / "ray"),
             failure_config=FailureConfig(max_failures=-1),
+            callbacks=[noticing(Path(job.run))],
         ),
     ).fit()
+
+
+def noticing(run: Path) -> Any:
+    """Ray's callback for failures, which only writes down that there was one."""
+    from ray.train import UserCallback
+
+    from raytrain.runlog import event
+
+    class Noticing(UserCallback):  # type: ignore[misc]  # Ray is untyped
+        def after_exception(self, **_: Any) -> None:
+            event(run, "worker_lost")
+
+    return Noticing()
 
 
 def stock_worker(config: dict[str, Any]) -> None:
