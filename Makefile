@@ -44,7 +44,7 @@ sweep: $(READY)
 	  --space swin_smoke --set epochs=2 --set 'model.depths=[2]'
 
 test: $(READY) check
-	@echo "== every test: about 17 minutes on 2 cores =="
+	@echo "== every test: about 20 minutes on 2 cores =="
 	$(FAST)
 	$(BIN)/python -m pytest -m "ray or ranks or slow"
 
