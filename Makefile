@@ -12,7 +12,7 @@ FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not ran
 help:
 	@echo "make demo   the whole story on this machine: data, pretraining, fine-tuning, report (3 to 7 minutes)"
 	@echo "make sweep  8 trials of a sweep, each a nested run of two workers, on the synthetic images (10 to 25 minutes)"
-	@echo "make test   lint, types and every test (about 24 minutes on 2 cores)"
+	@echo "make test   lint, types and every test (about 23 minutes on 2 cores)"
 	@echo "make fast   the tests that start no Ray and no other ranks (2.5 minutes)"
 	@echo "make check  lint and types only"
 	@echo "make bench  measure, and rewrite benchmarks/RESULTS.md (the first time it installs the peers, each apart)"
