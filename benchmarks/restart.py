@@ -110,11 +110,8 @@ def kill(run: Path, rank: int, step: int, say: Callable[[str], None]) -> dict[st
 
     wait(lambda: newest(run) >= step)
     losses, resumes, first = len(seen("worker_lost")), len(seen("resumed")), pid_file(run, 0)
-    pid, there, began = (
-        json.loads(pid_file(run, rank).read_text())["pid"],
-        first.read_text(),
-        time.monotonic(),
-    )
+    pid, there = json.loads(pid_file(run, rank).read_text())["pid"], first.read_text()
+    began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     noticed = wait(lambda: len(seen("worker_lost")) > losses) - began
     reached = newest(run)

@@ -50,13 +50,13 @@ def stock_worker(config: dict[str, Any]) -> None:
     import ray.train.torch
     import torch
 
-    from data_shards.mix import load_data
+    from data_shards.mix import load_data, to_train
     from data_shards.store import open_store
     from raytrain.loop import train_step
     from raytrain.ranks import Ranks, use_files, use_threads
     from raytrain.runlog import RunLog, say_who
     from raytrain.saving import Saver
-    from raytrain.worker import Job, assemble, batches_of, nothing, start, to_train
+    from raytrain.worker import Job, assemble, batches_of, nothing, start
 
     job, context = Job.model_validate(config["job"]), ray.train.get_context()
     ranks = Ranks(

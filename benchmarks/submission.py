@@ -85,19 +85,13 @@ def train(data: str, run: Path) -> dict[str, float]:
 
 def submit(data: str, run: Path, package: Path, head: dict[str, str]) -> dict[str, float]:
     """`raytrain cluster submit` of the same, with a copy of the package to run there."""
+    name = run.name.replace("-", "m")
+    (package / "round.txt").write_text(name)  # a package that the head has is not sent again
     began = time.time()
-    command = [
-        RAYTRAIN,
-        "cluster",
-        "submit",
-        "--name",
-        run.name.replace("-", "m"),
-        "--working-dir",
-        str(package),
-    ]
+    command = [RAYTRAIN, "cluster", "submit", "--name", name, "--working-dir", str(package)]
     command += ["--", *TRAIN, "--data", data, "--out", str(run)]
     subprocess.run(command, env=head, check=True, capture_output=True)
-    sent, name = time.time(), run.name.replace("-", "m")
+    sent = time.time()
     log = Path(head["HEAD_FOLDER"]) / "session_latest" / "logs" / f"job-driver-{name}.log"
     seen = {"sent": sent, **follow(run, log, lambda: False)}
     ended_well(head, name)
@@ -162,7 +156,7 @@ How: {settings["workers"]} workers (DeepSpeed ZeRO-1, gloo, one CPU each) of a s
 cores: `train` brings a Ray of its own up, `submit` sends {settings["package_bytes"] / 1e6:.1f} MB of package to a head
 that asks for a token. {settings["repeats"]} rounds of both in turn after one unmeasured; median (lowest to highest).
 Signs are looked for every {POLL * 1000:.0f} ms: the plan on the command's output, the run's event `started`, the
-workers' files, the log's opening, the first row of metrics. The package is another one
-in each round, so that it is uploaded.
+workers' files, the log's opening, the first row of metrics. The package is another one in each round, so that it is
+sent.
 
 Not shown: machines that start, an image that is pulled, a set in S3 whose first shards have to come."""

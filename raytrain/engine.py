@@ -115,9 +115,8 @@ def average_buffers(module: nn.Module) -> None:
     buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
     if not buffers:
         return
-    total = torch.cat(
-        [buffer.double().flatten() for buffer in buffers]
-    )  # one sum: hundreds wait for each other
+    # one sum for all: hundreds of small ones wait for each other
+    total = torch.cat([buffer.double().flatten() for buffer in buffers])
     dist.all_reduce(total)
     means = torch.split(total / dist.get_world_size(), [buffer.numel() for buffer in buffers])
     for buffer, mean in zip(buffers, means, strict=True):
