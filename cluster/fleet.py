@@ -1,6 +1,7 @@
 """Fleet: what we have. Nodes, workers, memory, speed and price, and where it is; a preset, a YAML file, or inline."""
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import (
@@ -12,12 +13,14 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 
 from cluster.errors import ClusterUsageError
-from cluster.places import Image, Kuberay, Place, Root, Slurm, Vms
+from cluster.places import Image, Kuberay, Root, Slurm, Vms
 from cluster.presets import preset_fields
+from cluster.wrong_fields import wrong_fields
 
 
 class Fleet(BaseModel):
@@ -45,25 +48,28 @@ class Fleet(BaseModel):
     sustained_tflops: PositiveFloat | None = None
     peak_tflops: PositiveFloat | None = None
     node_price_per_hour: NonNegativeFloat | None = None
-    placement: str = Field("PACK", pattern="^(PACK|SPREAD)$")
+    placement: Literal["PACK", "SPREAD"] = "PACK"
     host_memory_gib: PositiveFloat | None = None
     local_disk_gib: PositiveFloat | None = None
     image: Image | None = None
     storage: Root | None = None
-    storage_shared: bool = False
+    storage_shared: bool = Field(False, validate_default=True)
     spot: bool = False
     kuberay: Kuberay | None = None
     vms: Vms | None = None
     slurm: Slurm | None = None
 
-    @model_validator(mode="after")
-    def _storage_is_everywhere(self) -> "Fleet":
-        if self.nodes > 1 and self.storage and self.storage.startswith("/") and not self.storage_shared:
+    @field_validator("storage_shared")
+    @classmethod
+    def _storage_is_everywhere(cls, shared: bool, others: ValidationInfo) -> bool:
+        # of one field, since a check of the whole is left out where any other field is wrong
+        nodes, storage = others.data.get("nodes", 1), others.data.get("storage") or ""
+        if nodes > 1 and storage.startswith("/") and not shared:
             raise ValueError(
-                f"storage {self.storage} is a path on one machine, and the fleet has {self.nodes} nodes: use "
+                f"storage: {storage} is a path on one machine, and the fleet has {nodes} nodes: use "
                 "s3://bucket/prefix, or say `storage_shared: true` if every node mounts that disk"
             )
-        return self
+        return shared
 
     @property
     def workers(self) -> int:
@@ -127,17 +133,4 @@ def _parse(text: str, source: str) -> Fleet:
     except yaml.YAMLError as error:
         raise ClusterUsageError(f"{source} is no YAML: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        needed = first["msg"].replace(" or instance of Fleet", "").removeprefix("Input ")
-        if first["type"] == "extra_forbidden":
-            needed = f"no such field; there are {', '.join(_fields(first['loc'][:-1]))}"
-        if first["type"] == "value_error":
-            raise ClusterUsageError(f"{source}: {needed.removeprefix('Value error, ')}") from None
-        raise ClusterUsageError(f"{source}: {where or 'the file'}: {needed}") from None
-
-
-def _fields(place: tuple[int | str, ...]) -> list[str]:
-    """The fields that there are: the fleet's, or those of one of its places."""
-    places: dict[str, type[Place]] = {"kuberay": Kuberay, "vms": Vms, "slurm": Slurm}
-    return list(places[str(place[0])].model_fields if place else Fleet.model_fields)
+        raise ClusterUsageError(f"{source}: {wrong_fields(error, Fleet)}") from None

@@ -143,33 +143,37 @@ def test_an_unknown_name_lists_the_presets() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("nodes: 4", "nodes: many", "nodes: should be a valid integer"),
-        ("nodes: 4", "nodes: 0", "nodes: should be greater than 0"),
-        ("name: rented\n", "", "name: Field required"),
+        ("nodes: 4", "nodes: many", 'nodes: "many" should be a valid integer'),
+        ("nodes: 4", "nodes: 0", "nodes: 0 should be greater than 0"),
+        ("name: rented\n", "", "name: this one is missing"),
         ("gpu: true", "gpus: 8", "gpus: no such field; there are name, nodes, workers_per_node, gpu,"),
-        ("memory_gib: 80", "memory_gib: .inf", "memory_gib: should be a finite number"),
-        ("memory_gib: 80", "memory_gib: 80 GiB", "memory_gib: should be a valid number"),
-        ("placement: SPREAD", "placement: WIDE", "PACK|SPREAD"),
+        ("memory_gib: 80", "memory_gib: .inf", "memory_gib: Infinity should be a finite number"),
+        ("memory_gib: 80", "memory_gib: 80 GiB", 'memory_gib: "80 GiB" should be a valid number'),
+        ("placement: SPREAD", "placement: WIDE", "placement: \"WIDE\" should be 'PACK' or 'SPREAD'"),
         (
             "node_price_per_hour: 25",
             "node_price_per_hour: -25",
-            "node_price_per_hour: should be greater than or equal to 0",
+            "node_price_per_hour: -25 should be greater than or equal to 0",
         ),
         (
             "node_price_per_hour: 25",
             "node_price_per_hour: 25 USD",
-            "node_price_per_hour: should be a valid number",
+            'node_price_per_hour: "25 USD" should be a valid number',
         ),
         ("node_price_per_hour: 25", "price: 25", "price: no such field; there are name, nodes,"),
-        ("sustained_tflops: 210.5", "peak_tflops: 0", "peak_tflops: should be greater than 0"),
-        ("sustained_tflops: 210.5", "peak_tflops: 989 bf16", "peak_tflops: should be a valid number"),
-        ("placement: SPREAD", "image: a b", "image: String should match pattern"),
-        ("placement: SPREAD", "storage: gs://bucket", "storage: String should match pattern"),
-        ("placement: SPREAD", "storage: /data/$(id)", "storage: String should match pattern"),
+        ("sustained_tflops: 210.5", "peak_tflops: 0", "peak_tflops: 0 should be greater than 0"),
+        (
+            "sustained_tflops: 210.5",
+            "peak_tflops: 989 bf16",
+            'peak_tflops: "989 bf16" should be a valid number',
+        ),
+        ("placement: SPREAD", "image: a b", 'image: "a b" should match ^'),
+        ("placement: SPREAD", "storage: gs://bucket", 'storage: "gs://bucket" should match ^'),
+        ("placement: SPREAD", "storage: /data/$(id)", 'storage: "/data/$(id)" should match ^'),
         (
             "placement: SPREAD",
             "storage: /data/runs",
-            ": storage /data/runs is a path on one machine, and the fleet has 4 nodes: use s3://bucket/prefix, or say "
+            ": storage: /data/runs is a path on one machine, and the fleet has 4 nodes: use s3://bucket/prefix, or say "
             "`storage_shared: true` if every node mounts that disk",
         ),
         (
@@ -177,12 +181,16 @@ def test_an_unknown_name_lists_the_presets() -> None:
             "kuberay: {name_space: x}",
             "kuberay.name_space: no such field; there are namespace,",
         ),
-        ("placement: SPREAD", "kuberay: {namespace: a;b}", "kuberay.namespace: String should match pattern"),
-        ("placement: SPREAD", "slurm: {venv: '/v; id'}", "slurm.venv: String should match pattern"),
-        ("placement: SPREAD", "slurm: {}", "slurm.venv: Field required"),
-        ("placement: SPREAD", "vms: {region: r, instance_type: t}", "vms.security_groups: Field required"),
-        (RENTED, "", "the file: should be a valid dictionary"),
-        (RENTED, "- name: rented", "the file: should be a valid dictionary"),
+        ("placement: SPREAD", "kuberay: {namespace: a;b}", 'kuberay.namespace: "a;b" should match ^'),
+        ("placement: SPREAD", "slurm: {venv: '/v; id'}", 'slurm.venv: "/v; id" should match ^'),
+        ("placement: SPREAD", "slurm: {}", "slurm.venv: this one is missing"),
+        (
+            "placement: SPREAD",
+            "vms: {region: r, instance_type: t}",
+            "vms.security_groups: this one is missing",
+        ),
+        (RENTED, "", "the file: should be fields with their values, not null"),
+        (RENTED, "- name: rented", 'the file: should be fields with their values, not [{"name": "rented"}]'),
         ("nodes: 4", "nodes: [4", "is no YAML"),
         ("name: rented", "name: \x00", "is no YAML"),
     ],
@@ -193,6 +201,35 @@ def test_a_wrong_file_names_the_field(file: Path, old: str, new: str, said: str)
     assert refused.startswith(str(file))
     assert said in refused
     assert "pydantic" not in refused
+
+
+def test_all_that_is_wrong_is_told_at_once(file: Path) -> None:
+    file.write_text(
+        """\
+name: 8
+nodes: 4
+gpus: 8
+workers_per_node: 0
+price: 25
+storage: /data/runs
+kuberay: default
+slurm: {vens: /v}
+vms: {region: r, instance_type: t, security_groups: sg-1}
+"""
+    )
+    fields = ", ".join(Fleet.model_fields)
+    assert refusal(str(file)).splitlines() == [
+        f"{file}: 8 things are wrong",
+        "  name: 8 should be text, in quotes where it looks like something else",
+        "  workers_per_node: 0 should be greater than 0",
+        "  storage: /data/runs is a path on one machine, and the fleet has 4 nodes: use s3://bucket/prefix, or say "
+        "`storage_shared: true` if every node mounts that disk",
+        '  kuberay: should be fields with their values, not "default"',
+        '  vms.security_groups: "sg-1" should be a list, e.g. ["sg-1"]',
+        "  slurm.venv: this one is missing",
+        "  slurm.vens: no such field; there are venv, partition, account, gpus, hours",
+        f"  gpus, price: no such field; there are {fields}",
+    ]
 
 
 def test_what_is_no_text_file_is_refused_too(tmp_path: Path) -> None:
