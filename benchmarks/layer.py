@@ -61,10 +61,11 @@ def loop_step(asked: Asked, ranks: "Ranks") -> Step:
     from data_shards.mix import load_data
     from data_shards.store import open_store
     from raytrain.hang import HangWatch, stacks_file
+    from raytrain.job import Job
     from raytrain.loop import train_step
     from raytrain.runlog import RunLog
     from raytrain.saving import Saver
-    from raytrain.worker import Job, assemble, nothing, start
+    from raytrain.worker import assemble, nothing, start
 
     run, data = Path(asked.run), load_data(asked.shards)
     job, log = Job(plan=asked.plan, data_url=asked.shards, run=asked.run), RunLog(run)

@@ -33,8 +33,8 @@ def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
     from cluster.connect import connected
     from raytrain.cli.options import make_plan
     from raytrain.driver import environment, run_job
+    from raytrain.job import Job
     from raytrain.runlog import METRICS, read_rows
-    from raytrain.worker import Job
 
     shards = make_set(scratch, SynthOptions(classes=8, images=40, val_images=5, size=40))
     plan = make_plan(

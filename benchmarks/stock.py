@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raytrain.worker import Job
+    from raytrain.job import Job
 
 
 def train_stock(job: "Job", interval: int) -> None:
@@ -52,11 +52,12 @@ def stock_worker(config: dict[str, Any]) -> None:
 
     from data_shards.mix import load_data, to_train
     from data_shards.store import open_store
+    from raytrain.job import Job
     from raytrain.loop import train_step
     from raytrain.ranks import Ranks, use_files, use_threads
     from raytrain.runlog import RunLog, say_who
     from raytrain.saving import Saver
-    from raytrain.worker import Job, assemble, batches_of, nothing, start
+    from raytrain.worker import assemble, batches_of, nothing, start
 
     job, context = Job.model_validate(config["job"]), ray.train.get_context()
     ranks = Ranks(

@@ -19,7 +19,7 @@ from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller.controller import TrainController
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raytrain.worker import Job
+from raytrain.job import Job
 
 
 class Controllers:

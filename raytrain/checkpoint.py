@@ -20,13 +20,14 @@ import torch
 
 from data_shards.store import Store, open_store
 from raytrain.engine import EngineState
-from raytrain.errors import RunError, UsageError
+from raytrain.errors import RunError
 from raytrain.manifest import (
     MANIFEST,
     Card,
     Checkpoint,
     FileDigest,
     Manifest,
+    check_average,
     complete_steps,
     key_of,
     read_verified,
@@ -73,10 +74,7 @@ def load_model(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 
 def load_ema(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The weights' average, like `load_model`. Raises UsageError where the run made none."""
-    if "ema.pt" not in checkpoint.manifest.files:
-        raise UsageError(
-            f"{checkpoint.url} holds no average of the weights: its run was trained without --set ema_decay=..."
-        )
+    check_average(checkpoint)
     average: dict[str, torch.Tensor] = _load(checkpoint, "ema.pt")
     return average
 

@@ -4,20 +4,17 @@ import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data_shards.store import open_store
 from data_shards.store.local import space_for
 from raytrain.errors import RunError
+from raytrain.job import Job
 from raytrain.manifest import started_steps
 from raytrain.plan import differences
 from raytrain.runlog import JOB, PLAN, newest_steps, read_plan
 
-if TYPE_CHECKING:
-    from raytrain.worker import Job
 
-
-def check_claim(run: Path, job: "Job", others: Sequence[str] = ()) -> None:
+def check_claim(run: Path, job: Job, others: Sequence[str] = ()) -> None:
     """Raise RunError where the folder holds another run, or other files; `others` lie where the run's folder does not.
 
     A plan that failed before its first step (on a damaged --init, say) holds nothing, and gives way.
@@ -35,7 +32,7 @@ def check_claim(run: Path, job: "Job", others: Sequence[str] = ()) -> None:
         raise RunError(f"{job.remote or run} holds other files ({min(others)}, ...); use an empty --out")
 
 
-def claim(job: "Job") -> None:
+def claim(job: Job) -> None:
     """Make the run's folder this job's."""
     store = open_store(job.run)
     store.write(PLAN, job.plan.model_dump_json(indent=1).encode())

@@ -24,6 +24,7 @@ from raytrain.elastic import placed, watching
 from raytrain.errors import ResumeLater
 from raytrain.failures import ATTEMPT_FAILED, Failures, root_cause
 from raytrain.hang import HEALTH_SECONDS
+from raytrain.job import Job
 from raytrain.lease import Lease, leased
 from raytrain.manifest import newest, step_of
 from raytrain.plan import RunPlan
@@ -32,7 +33,6 @@ from raytrain.remote import SHOWN, WORKERS, Mirror, driving
 from raytrain.runlog import EVENTS, JOB, PLAN, event
 from raytrain.stopping import STOP_FILE, stopping_politely
 from raytrain.suspects import write_suspects
-from raytrain.worker import Job
 
 PLACE_SECONDS = 30
 """After so long without a place for all workers, what the cluster holds is looked at again."""

@@ -149,6 +149,14 @@ def locate(url: str, say: Callable[[str], None]) -> Checkpoint:
     return found
 
 
+def check_average(checkpoint: Checkpoint) -> None:
+    """Raise UsageError where its run made no average of the weights."""
+    if "ema.pt" not in checkpoint.manifest.files:
+        raise UsageError(
+            f"{checkpoint.url} holds no average of the weights: its run was trained without --set ema_decay=..."
+        )
+
+
 def init_from(url: str, say: Callable[[str], None]) -> Init:
     """What a plan says of the checkpoint it starts from."""
     found = locate(url, say)

@@ -2,17 +2,12 @@
 
 from collections.abc import Callable
 
-import torch
-
-from data_shards.loader import eval_batches
 from data_shards.mix import held_out, load_data
-from raytrain.checkpoint import load_ema, load_model
+from data_shards.shardset import ShardSet
+from data_shards.view import View
 from raytrain.errors import UsageError
-from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
-from raytrain.manifest import locate
-from raytrain.models.build import build
-from raytrain.ranks import alone, use_files
+from raytrain.manifest import Checkpoint, check_average, locate
 
 BATCH = 64
 
@@ -36,9 +31,8 @@ def evaluate_checkpoint(
             f"{url} predicts {len(card.classes)} classes, {data} has {len(there.classes)}, {common} in common: "
             "a head and its data must have the same class list. Fine-tune with `raytrain train --init` first"
         )
-    say(f"checkpoint: {checkpoint.url}, step {checkpoint.manifest.step}")
-    use_files()
-    ranks = alone()
+    if ema:
+        check_average(checkpoint)
     view = card.recipe.view
     if image_size is not None:
         if card.recipe.model.family == "vit" and image_size != view.image_size:
@@ -46,20 +40,38 @@ def evaluate_checkpoint(
                 f"--image-size {image_size}: a ViT has learned positions for {view.image_size} px only; leave it out"
             )
         view = view.model_copy(update={"image_size": image_size})
-    module = build(card.recipe.model, len(card.classes), view.image_size, seed=None)
+    say(f"checkpoint: {checkpoint.url}, step {checkpoint.manifest.step}")
+    return _evaluated(checkpoint, held_url, shardset, split, view, ema=ema)
+
+
+def _evaluated(
+    checkpoint: Checkpoint, url: str, shardset: ShardSet, split: str, view: View, *, ema: bool
+) -> Evaluation:
+    """The work. Only this loads torch: what is refused is refused at once."""
+    import torch
+
+    from data_shards.loader import eval_batches
+    from raytrain.checkpoint import load_ema, load_model
+    from raytrain.evaluate import evaluate
+    from raytrain.models.build import build
+    from raytrain.ranks import alone, use_files
+
+    use_files()
+    ranks, recipe, classes = alone(), checkpoint.card.recipe, len(checkpoint.card.classes)
+    module = build(recipe.model, classes, view.image_size, seed=None)
     module.load_state_dict(load_ema(checkpoint) if ema else load_model(checkpoint))
     module.to(ranks.device)
     with torch.inference_mode():
         found = evaluate(
             module,
             eval_batches(
-                url=held_url, shardset=shardset, split=split, view=view, batch_size=BATCH, rank=0, world=1
+                url=url, shardset=shardset, split=split, view=view, batch_size=BATCH, rank=0, world=1
             ),
             ranks=ranks,
             split=split,
             samples=shardset.split(split).samples,
-            classes=len(there.classes),
-            bf16=card.recipe.precision == "bf16",
+            classes=classes,
+            bf16=recipe.precision == "bf16",
         )
     assert found is not None, "the only rank is the first"
     return found

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 from cluster.doctor.examine import quick
 from cluster.doctor.finding import Finding, judged, many, refuse
@@ -19,10 +18,8 @@ from cluster.doctor.nodes import Node, Nodes, all_nodes
 from data_shards.mix import Data, Mix, load_data
 from data_shards.shardset import Shard, ShardSet
 from data_shards.store import NotFoundError, open_store
+from raytrain.job import Job
 from raytrain.manifest import KEEP_CHECKPOINTS
-
-if TYPE_CHECKING:
-    from raytrain.worker import Job
 
 STORE_SECONDS = 120.0
 SAMPLED = 2
@@ -32,7 +29,7 @@ Sample = tuple[str, str, str]
 """(URL of the set, key, sha256) of a file."""
 
 
-def before_run(job: "Job", begun: bool, say: Callable[[str], None]) -> None:
+def before_run(job: Job, begun: bool, say: Callable[[str], None]) -> None:
     """The checks that take seconds. Raises ClusterError with all that is bad.
 
     A run that has `begun` goes on with the nodes that there are: one that does not answer is no reason then.

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from data_shards.budget import MAX_BAD
 from raytrain.errors import ResumeLater, UsageError
+from raytrain.job import Job
 from raytrain.plan import RunPlan
 from raytrain.progress import following
 from raytrain.remote import SHOWN, Mirror, fetched, url_of
-from raytrain.worker import Job
 from raytrain.workplace import workplace
 
 

@@ -8,7 +8,7 @@ from data_shards.mix import load_data, to_train
 from data_shards.mixed import order_of
 from data_shards.reader import read_key
 from data_shards.store import open_store
-from raytrain.worker import Job
+from raytrain.job import Job
 
 SUSPECTS = "suspects.jsonl"
 

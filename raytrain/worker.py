@@ -10,10 +10,8 @@ from pathlib import Path
 
 from torch import nn
 
-from data_shards.budget import MAX_BAD
 from data_shards.loader import Batch, eval_batches, train_batches
 from data_shards.mix import Data, held_out, load_data, to_train
-from data_shards.shardset import Value
 from data_shards.store import open_store
 from data_shards.training import Training
 from raytrain import checkpoint
@@ -25,6 +23,7 @@ from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
 from raytrain.execution import prepare
 from raytrain.hang import HangWatch, stacks_file
+from raytrain.job import Job
 from raytrain.loop import Run, train
 from raytrain.manifest import verify
 from raytrain.microbatch import Fits, on_device, settle
@@ -40,36 +39,6 @@ from raytrain.stopping import STOP_FILE
 from raytrain.teacher import load_teacher
 from raytrain.weights.start import starting_weights
 from raytrain.workplace import workplace
-
-
-class Job(Value):
-    """A plan, and where its data and its run are. `resume` is the verified checkpoint to go on from.
-
-    `run` is its folder, on a disk that all workers share. Where the run lies in S3, that is `remote`, and each process
-    has a folder of its own.
-
-    `max_bad` is the share of undecodable training images that it puts up with: it may change while the run goes on.
-    `until` is the optimizer step at which this start ends, evaluated and saved: a rung of a sweep. The plan stays that
-    of the whole run, and a later start goes on from there.
-    """
-
-    plan: RunPlan
-    data_url: str
-    run: str
-    remote: str = ""
-    resume: str | None = None
-    max_bad: float = MAX_BAD
-    until: int | None = None
-
-    @property
-    def place(self) -> str:
-        """Where its checkpoints are."""
-        return self.remote or self.run
-
-    @property
-    def last(self) -> int:
-        """The step after which this start has nothing to do."""
-        return min(self.until or self.plan.lengths.steps, self.plan.lengths.steps)
 
 
 def nothing(_: dict[str, float]) -> None:

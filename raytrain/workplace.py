@@ -6,21 +6,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory, gettempdir
-from typing import TYPE_CHECKING
 
 from data_shards.errors import DataError
 from raytrain.claim import run_lock
 from raytrain.errors import RunError
-
-if TYPE_CHECKING:
-    from raytrain.worker import Job
+from raytrain.job import Job
 
 PREFIX = "raytrain-run-"
 LOCKED_SECONDS = 60  # a folder as old as this has been locked by its process, if that lives
 
 
 @contextmanager
-def workplace(job: "Job") -> Iterator["Job"]:
+def workplace(job: Job) -> Iterator[Job]:
     """The job with a folder for this process: the run's, or while this lasts a new one, where the run lies in S3."""
     if not job.remote:
         yield job

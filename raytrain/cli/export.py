@@ -28,7 +28,7 @@ def export(
     from raytrain.session import warn
     from raytrain.tell import size
     from raytrain.weights.export import export as write
-    from raytrain.weights.layouts import WORDS
+    from raytrain.weights.libraries import WORDS
 
     found = write(checkpoint, layout, out, ema=ema, say=warn)
     if as_json:

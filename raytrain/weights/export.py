@@ -5,11 +5,9 @@ from collections.abc import Callable
 
 from data_shards.shardset import Value
 from data_shards.store import NotFoundError, Store, open_store
-from raytrain.checkpoint import load_ema, load_model
 from raytrain.errors import UsageError
-from raytrain.manifest import locate
-from raytrain.weights.files import write_tensors
-from raytrain.weights.layouts import INSIDE, LAYOUTS, Layout, from_ours
+from raytrain.manifest import Checkpoint, check_average, locate
+from raytrain.weights.libraries import INSIDE, LAYOUTS, Layout, check_layout
 from raytrain.weights.source import SUFFIXES, is_weights_file
 
 
@@ -40,14 +38,9 @@ def export(source: str, layout: str, out: str, *, ema: bool, say: Callable[[str]
         )
     checkpoint = locate(source, say)
     card = checkpoint.card
-    state = from_ours(
-        load_ema(checkpoint) if ema else load_model(checkpoint),
-        names[0],
-        card.recipe.model,
-        card.recipe.view.image_size,
-    )
-    notes = {"recipe": card.recipe.name, "layout": layout, "checkpoint": checkpoint.manifest.digest}
-    raw = write_tensors(state, out, INSIDE.get(names[0]), notes)
+    check_layout(card.recipe.model, names[0])
+    if ema:
+        check_average(checkpoint)
     folder, _, name = out.rpartition("/")
     store = open_store(folder or ("/" if out.startswith("/") else "."))
     classes_name = f"{_stem(name)}.classes.txt"
@@ -56,18 +49,32 @@ def export(source: str, layout: str, out: str, *, ema: bool, say: Callable[[str]
             raise UsageError(
                 f"{store.url}/{wanted} is there already: nothing was written. Choose another --out"
             )
+    tensors, raw = _file(checkpoint, names[0], out, ema=ema)
     store.write(classes_name, "".join(f"{wnid}\n" for wnid in card.classes).encode())
     store.write(name, raw)
     return Exported(
         checkpoint=checkpoint.url,
         layout=names[0],
         file=out,
-        tensors=len(state),
+        tensors=tensors,
         bytes=len(raw),
         sha256=hashlib.sha256(raw).hexdigest(),
         classes_file=f"{folder}/{classes_name}" if folder else classes_name,
         classes=len(card.classes),
     )
+
+
+def _file(checkpoint: Checkpoint, layout: Layout, out: str, *, ema: bool) -> tuple[int, bytes]:
+    """How many tensors, and the file's bytes. Only this loads torch: what is refused is refused at once."""
+    from raytrain.checkpoint import load_ema, load_model
+    from raytrain.weights.files import write_tensors
+    from raytrain.weights.layouts import from_ours
+
+    recipe = checkpoint.card.recipe
+    ours = load_ema(checkpoint) if ema else load_model(checkpoint)
+    state = from_ours(ours, layout, recipe.model, recipe.view.image_size)
+    notes = {"recipe": recipe.name, "layout": layout, "checkpoint": checkpoint.manifest.digest}
+    return len(state), write_tensors(state, out, INSIDE.get(layout), notes)
 
 
 def _is_there(store: Store, key: str) -> bool:

@@ -10,7 +10,8 @@ from raytrain.models.spec import Spec
 from raytrain.plan import Init
 from raytrain.transfer import adapt, head_of
 from raytrain.weights.files import read_tensors
-from raytrain.weights.layouts import WORDS, differs, to_ours
+from raytrain.weights.layouts import to_ours
+from raytrain.weights.libraries import WORDS, differs
 from raytrain.weights.source import planned_bytes, planned_classes
 
 

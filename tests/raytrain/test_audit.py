@@ -30,11 +30,12 @@ from raytrain.audit import audit_run
 from raytrain.console import main
 from raytrain.delivery import Delivery, known_bad
 from raytrain.errors import RunError
+from raytrain.job import Job
 from raytrain.manifest import key_of, newest, verify
 from raytrain.plan import RunPlan, resolve
 from raytrain.ranks import Ranks
 from raytrain.runlog import JOB, LEDGER, METRICS, PLAN, QUARANTINE, RunLog, read_rows
-from raytrain.worker import Job, work
+from raytrain.worker import work
 
 HERE = Ranks(rank=0, world=1, device=torch.device("cpu"))
 STEPS, EPOCH, BATCH = 18, 120, 16  # 2.4 epochs

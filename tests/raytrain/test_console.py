@@ -232,7 +232,7 @@ def test_options_that_are_missing_or_of_another_type(raytrain: Callable[..., Sai
 def claim(run: Path, plan: RunPlan, data: str = "d") -> None:
     """As the driver does it; Ray is loaded here."""
     from raytrain import driver
-    from raytrain.worker import Job
+    from raytrain.job import Job
 
     with driver.run_lock(run):
         job = Job(plan=plan, data_url=data, run=str(run))

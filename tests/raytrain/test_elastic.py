@@ -84,8 +84,8 @@ def wait_for_a_peer() -> None:
 
 
 def test_the_samples_of_a_step_are_named_by_key(small_set: str, tmp_path: Path) -> None:
+    from raytrain.job import Job
     from raytrain.suspects import SUSPECTS, write_suspects
-    from raytrain.worker import Job
 
     plan = tiny_plan()
     (tmp_path / "run").mkdir()

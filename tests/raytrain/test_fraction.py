@@ -17,6 +17,7 @@ from data_shards.store import open_store
 from data_shards.training import first_shards
 from raytrain.audit import audit_run
 from raytrain.errors import ResumeLater, UsageError
+from raytrain.job import Job
 from raytrain.manifest import complete_steps, key_of, newest, verify
 from raytrain.plan import RunPlan, resolve
 from raytrain.ranks import Ranks
@@ -26,7 +27,7 @@ from raytrain.report.render import page
 from raytrain.runlog import EVALUATIONS, JOB, METRICS, PLAN, read_rows
 from raytrain.settings import change
 from raytrain.tell import plan_text
-from raytrain.worker import STOP_FILE, Job, work
+from raytrain.worker import STOP_FILE, work
 
 HERE = Ranks(rank=0, world=1, device=torch.device("cpu"))
 HALF, STEPS = 64, 16  # the first 2 of 4 shards, of 32 + 32 + 32 + 24 images; 4 epochs x 64 / 16

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cluster.fleet import presets
 from data_shards.shardset import load_shardset
 from raytrain.errors import RunError, UsageError
+from raytrain.job import Job
 from raytrain.manifest import key_of
 from raytrain.microbatch import Fits, largest, on_device, reserved, settle, try_out
 from raytrain.models.spec import SwinSpec
@@ -25,7 +26,7 @@ from raytrain.plan import RunPlan, resolve
 from raytrain.plan.fit import micro_batches
 from raytrain.ranks import Ranks
 from raytrain.runlog import EVENTS, LEDGER, METRICS, RunLog, read_rows
-from raytrain.worker import Job, work
+from raytrain.worker import work
 
 CPU = torch.device("cpu")
 HERE = Ranks(rank=0, world=1, device=CPU)

@@ -25,6 +25,7 @@ from data_shards.training import Part, Training
 from data_shards.verify import verify
 from raytrain.console import main
 from raytrain.errors import UsageError
+from raytrain.job import Job
 from raytrain.manifest import key_of, newest
 from raytrain.manifest import verify as verify_checkpoint
 from raytrain.offline import evaluate_checkpoint
@@ -34,7 +35,7 @@ from raytrain.recipes import recipe
 from raytrain.report import build_report
 from raytrain.runlog import JOB, LEDGER, PLAN, QUARANTINE, read_rows
 from raytrain.tell import plan_text
-from raytrain.worker import Job, work
+from raytrain.worker import work
 
 HERE = Ranks(rank=0, world=1, device=torch.device("cpu"))
 STEPS, BATCH = 18, 16

@@ -14,6 +14,7 @@ from cluster.fleet import Fleet, presets
 from raytrain import loop
 from raytrain.audit import audit_run
 from raytrain.errors import ResumeLater, UsageError
+from raytrain.job import Job
 from raytrain.manifest import key_of
 from raytrain.models.arithmetic import forward_macs
 from raytrain.plan import RunPlan, resolve
@@ -22,7 +23,7 @@ from raytrain.report.render import page
 from raytrain.runlog import JOB, METRICS, PLAN, read_rows
 from raytrain.settings import change, parse
 from raytrain.tell import plan_text
-from raytrain.worker import STOP_FILE, Job, work
+from raytrain.worker import STOP_FILE, work
 
 BOTH: dict[str, Any] = {
     "regularization": {"mixup": 0.2, "repeats": 2},

@@ -21,9 +21,9 @@ from raytrain.audit import audit_run
 from raytrain.cli.options import make_plan
 from raytrain.driver import environment, run_job
 from raytrain.errors import RunError
+from raytrain.job import Job
 from raytrain.manifest import key_of
 from raytrain.runlog import EVENTS, METRICS, read_rows
-from raytrain.worker import Job
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 RECIPE = "smoke_swin_22k"

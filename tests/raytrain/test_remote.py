@@ -23,12 +23,13 @@ from raytrain.audit import audit_run
 from raytrain.claim import check_claim, claim, run_lock
 from raytrain.errors import ResumeLater, RunError
 from raytrain.failures import reached
+from raytrain.job import Job
 from raytrain.manifest import key_of, newest
 from raytrain.progress import Teller
 from raytrain.remote import Mirror, driving, fetched, url_of, working
 from raytrain.runlog import EVALUATIONS, EVENTS, JOB, PLAN, append, newest_steps, read_rows
 from raytrain.stopping import STOP_FILE, stopping_politely
-from raytrain.worker import Job, work
+from raytrain.worker import work
 from raytrain.workplace import sweep
 
 pytestmark = pytest.mark.ranks  # the slow tier: a server, and whole runs

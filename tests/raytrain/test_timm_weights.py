@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from raytrain.models.build import build
 from raytrain.models.named import named_specs
 from raytrain.models.spec import SwinSpec
-from raytrain.weights.layouts import Layout, from_ours, to_ours
+from raytrain.weights.layouts import from_ours, to_ours
+from raytrain.weights.libraries import Layout
 
 timm = pytest.importorskip("timm", reason="timm is not installed: this file's first lines say how")
 

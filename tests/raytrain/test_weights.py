@@ -20,7 +20,8 @@ from raytrain.models.build import build
 from raytrain.models.named import named_specs
 from raytrain.models.spec import ResNetSpec, SwinSpec
 from raytrain.weights.files import read_tensors, write_tensors
-from raytrain.weights.layouts import INSIDE, Layout, from_ours, layout_of, to_ours, why_not
+from raytrain.weights.layouts import from_ours, layout_of, to_ours
+from raytrain.weights.libraries import INSIDE, Layout, why_not
 from raytrain.weights.likeness import likeness
 from raytrain.weights.swin_names import shift_mask
 from raytrain.weights.windows import INDEX

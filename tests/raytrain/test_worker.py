@@ -17,6 +17,7 @@ from data_shards.shardset import load_shardset
 from data_shards.store import open_store
 from raytrain import checkpoint
 from raytrain.errors import ResumeLater, RunError
+from raytrain.job import Job
 from raytrain.manifest import complete_steps, init_from, key_of, verify
 from raytrain.models.build import build
 from raytrain.models.spec import SwinSpec
@@ -24,7 +25,7 @@ from raytrain.plan import Init, RunPlan, resolve
 from raytrain.ranks import Ranks
 from raytrain.runlog import EVALUATIONS, EVENTS, LAST_EVALUATION, METRICS, TRANSFER, RunLog, append, read_rows
 from raytrain.schedule import learning_rate
-from raytrain.worker import STOP_FILE, Job, start, work
+from raytrain.worker import STOP_FILE, start, work
 
 HERE = Ranks(rank=0, world=1, device=torch.device("cpu"))
 STEPS = 12  # 1.6 epochs x 120 images / 16

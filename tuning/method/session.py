@@ -21,7 +21,7 @@ from tuning.method.rows import LEAST, ROWS, Finished, Row, Started
 from tuning.method.state import MethodState, replay
 from tuning.method.target import parse_target
 from tuning.method.world import World
-from tuning.search.session import Asked, Where, best_command, executor_for, training_of
+from tuning.search.session import Asked, Where, best_command, check_alone, executor_for, training_of
 from tuning.search.training import Training
 from tuning.search.values import RungJob, RungResult
 
@@ -99,6 +99,7 @@ def improve(
 def prepared(request: Request) -> tuple[Training, Started]:
     """The plan that trials vary, and the study. Raises UsageError for what cannot be asked for."""
     wanted = request.started()  # before anything that takes time
+    check_alone(request, request.concurrency)
     training = training_of(request, _start(request))
     plan = training.plan
     return training, wanted.model_copy(update={"given": flatten(plan.identity), "start": plan.init})

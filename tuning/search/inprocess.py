@@ -10,11 +10,12 @@ from pathlib import Path
 from data_shards.store import open_store
 from raytrain.claim import check_claim, claim, run_lock
 from raytrain.errors import ResumeLater
+from raytrain.job import Job
 from raytrain.manifest import newest
 from raytrain.ranks import alone
 from raytrain.runlog import event
 from raytrain.stopping import STOP_FILE, stopping_politely
-from raytrain.worker import Job, work
+from raytrain.worker import work
 from tuning.search.training import Training, failed, run_rung
 from tuning.search.values import RungJob, RungResult, shown
 

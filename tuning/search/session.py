@@ -71,6 +71,7 @@ def sweep(
 
     Whatever ends it, its report and Optuna's view of it are made anew. Raises what the engine and the executor raise.
     """
+    check_alone(request, concurrency)
     out = run_folder(request.out)
     begun = held_state(out) if request.init else None
     start = begun.study.base["init"] if begun else None
@@ -114,12 +115,18 @@ def asked_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
     return tuple(name for name in known if name in ("error", *names))
 
 
-def training_of(asked: Asked, start: Init | None) -> Training:
-    """The plan that trials vary. A fine-tune goes on from the checkpoint that its study began with: `start`."""
+def check_alone(asked: Asked, concurrency: int | None) -> None:
+    """Raise UsageError where this process is asked to train more than one trial, on one worker, at a time."""
     if asked.where == "here" and (asked.workers or 1) > 1:
         raise UsageError(
             f"--executor here trains with one worker, not {asked.workers}; --executor ray takes more"
         )
+    if asked.where == "here" and (concurrency or 1) > 1:
+        raise UsageError(f"--concurrency {concurrency}: --executor here trains one trial at a time; ray more")
+
+
+def training_of(asked: Asked, start: Init | None) -> Training:
+    """The plan that trials vary. A fine-tune goes on from the checkpoint that its study began with: `start`."""
     plan = make_plan(
         asked.recipe,
         asked.data,
@@ -182,10 +189,6 @@ def executor_for(
     if where == "here":
         from tuning.search.inprocess import InProcessExecutor
 
-        if (concurrency or 1) > 1:
-            raise UsageError(
-                f"--concurrency {concurrency}: --executor here trains one trial at a time; ray more"
-            )
         yield InProcessExecutor(training, warn)
         return
     from tuning.search.tune_jobs import tune_executor

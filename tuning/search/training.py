@@ -12,10 +12,10 @@ from data_shards.errors import DataError
 from data_shards.mix import load_data
 from data_shards.shardset import Value
 from raytrain.errors import DivergedError, ResumeLater, RunError
+from raytrain.job import Job
 from raytrain.plan import RunPlan
 from raytrain.runlog import EVALUATIONS, METRICS, read_rows
 from raytrain.settings import change
-from raytrain.worker import Job
 from tuning.dimension import Settings
 from tuning.search.feasible import resolved
 from tuning.search.values import RungJob, RungResult

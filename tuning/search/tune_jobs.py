@@ -26,8 +26,8 @@ from cluster.connect import check_room, connected, room
 from cluster.errors import ClusterUsageError
 from raytrain.driver import environment, quiet_ray, run_job
 from raytrain.errors import ResumeLater
+from raytrain.job import Job
 from raytrain.stopping import STOP_FILE, stopping_politely
-from raytrain.worker import Job
 from tuning.search.training import Training, failed, run_rung
 from tuning.search.values import RungJob, RungResult, shown
 
