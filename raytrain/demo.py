@@ -22,7 +22,6 @@ from raytrain.errors import UsageError
 from raytrain.plan import RunPlan
 from raytrain.report import build_report, markdown, write_report
 from raytrain.session import run_shown
-from raytrain.tell import plan_text
 
 WORKERS = 2
 PRETRAIN, FINETUNE, SCRATCH = (
@@ -117,7 +116,6 @@ def train(plan: RunPlan, shards: str, run: Path) -> None:
     with chapter(plan.recipe.summary):
         start = " --init RUN" if plan.init else ""
         tell(f"raytrain train {plan.recipe.name} --data {shards} --out {run} --workers {WORKERS}{start}")
-        print(plan_text(plan), flush=True)
         run_shown(plan, data=shards, out=run, address=None)
 
 

@@ -4,18 +4,21 @@ import sys
 from pathlib import Path
 
 from data_shards.budget import MAX_BAD
+from raytrain.claim import check_claim
 from raytrain.errors import ResumeLater, UsageError
 from raytrain.job import Job
 from raytrain.plan import RunPlan
 from raytrain.progress import following
 from raytrain.remote import SHOWN, Mirror, fetched, url_of
+from raytrain.runlog import NEWEST_STEPS, PLAN
+from raytrain.tell import plan_text
 from raytrain.workplace import workplace
 
 
 def train_and_report(
     plan: RunPlan, *, data: str, out: Path, address: str | None, max_bad: float = MAX_BAD
 ) -> Path:
-    """Train to the end, showing progress, and write the report; returns its path. Raises what the driver raises."""
+    """Train to the end, as `run_shown`, and write the report; returns its path. Raises what the driver raises."""
     from raytrain.report import build_report, markdown, write_report
 
     run = run_shown(plan, data=data, out=out, address=address, max_bad=max_bad)
@@ -28,9 +31,10 @@ def train_and_report(
 
 
 def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None, max_bad: float = MAX_BAD) -> Path:
-    """Run the plan to its end, showing progress; returns the run's folder. Raises what the driver raises."""
-    from raytrain.driver import run_job
+    """Print the plan and run it to its end, showing progress; returns the run's folder.
 
+    Raises what the driver raises, and before anything is printed RunError where the folder holds another run.
+    """
     remote = url_of(out)
     job = Job(
         plan=plan,
@@ -39,6 +43,10 @@ def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None, max_b
         remote=remote,
         max_bad=max_bad,
     )
+    check_out(job)
+    print(plan_text(plan), flush=True)
+    from raytrain.driver import run_job  # seconds: torch and Ray
+
     try:
         with workplace(job) as here:
             run = Path(here.run)
@@ -48,6 +56,14 @@ def run_shown(plan: RunPlan, *, data: str, out: Path, address: str | None, max_b
     except KeyboardInterrupt:
         raise ResumeLater("interrupted; the same command goes on from the newest checkpoint") from None
     return fetched(out)
+
+
+def check_out(job: Job) -> None:
+    """Raise RunError where the run's folder holds another run. The driver asks again, once the run is its own."""
+    with workplace(job) as here:
+        mirror = Mirror(Path(here.run), job.remote)
+        mirror.pull(PLAN, NEWEST_STEPS)
+        check_claim(Path(here.run), here, mirror.others())
 
 
 def run_folder(out: Path | str) -> Path:

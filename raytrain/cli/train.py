@@ -54,7 +54,7 @@ def train(
     address: Address = None,
 ) -> None:
     """Train a recipe; run again with the same arguments to continue. `touch OUT/stop` stops it with a checkpoint."""
-    from raytrain.tell import plan_text
+    from raytrain.session import train_and_report
 
     held = held_plan(out) if init or teacher else None
     resolved = make_plan(
@@ -72,7 +72,4 @@ def train(
         held=held.init if held else None,
         held_teacher=held.teacher if held else None,
     )
-    print(plan_text(resolved), flush=True)
-    from raytrain.session import train_and_report
-
     train_and_report(resolved, data=data, out=out, address=address, max_bad=max_bad)
