@@ -28,6 +28,7 @@ from raytrain.manifest import key_of, newest
 from raytrain.progress import Teller
 from raytrain.remote import Mirror, driving, fetched, url_of, working
 from raytrain.runlog import EVALUATIONS, EVENTS, JOB, PLAN, append, newest_steps, read_rows
+from raytrain.session import check_out
 from raytrain.stopping import STOP_FILE, stopping_politely
 from raytrain.worker import work
 from raytrain.workplace import sweep
@@ -181,6 +182,21 @@ def test_a_place_with_other_files_is_refused(url: str, small_set: str, tmp_path:
     assert mirror.others() == ["thesis.tex"]
     with pytest.raises(RunError, match=r"^s3://.* holds other files \(thesis.tex, ...\); use an empty --out"):
         check_claim(tmp_path / "run", job, mirror.others())
+    with pytest.raises(RunError, match="holds other files"):
+        check_out(job)
+
+
+def test_a_run_of_another_plan_is_refused_from_what_lies_there(url: str, small_set: str) -> None:
+    job = Job(plan=plan_for(small_set), data_url=small_set, run=url, remote=url)
+    open_store(url).write("plan.json", plan_for(small_set).model_dump_json().encode())
+    check_out(job)  # the same run
+    open_store(url).write("plan.json", plan_for(small_set, seed=5).model_dump_json().encode())
+    check_out(job)  # nothing was trained
+    open_store(url).write("newest_steps.jsonl", b'{"step": 1}\n')
+    with pytest.raises(
+        RunError, match=r"^s3://.* holds another run; the plans differ in\n  recipe.seed: 5 -> 0"
+    ):
+        check_out(job)
 
 
 def test_a_stop_travels_by_s3_unless_another_took_over(url: str, tmp_path: Path) -> None:
