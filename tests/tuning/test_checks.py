@@ -74,6 +74,15 @@ def test_class_mix_takes_random_shards_of_few_classes_again_and_again() -> None:
     assert not checks.class_mix(lopsided).green
 
 
+def test_class_mix_says_which_shard_is_the_worst_and_nothing_of_one_alone() -> None:
+    told = checks.class_mix([[100, 100], [190, 10], [100, 100]]).found
+    assert told == "the worst of 3 shards, number 2, is 7.5 deviations from a random sample of the classes"
+    alike = checks.class_mix([[100, 100], [100, 100]])
+    assert (alike.green, "is 0.0 deviations" in alike.found) == (True, True)
+    alone = checks.class_mix([[400, 1]])
+    assert (alone.green, alone.found) == (True, "one shard holds every image, so none has a mix of its own")
+
+
 def test_input_must_be_faster_than_the_network() -> None:
     assert checks.input_speed(1200, 1000).green
     assert not checks.input_speed(1050, 1000).green
