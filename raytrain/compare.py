@@ -63,7 +63,7 @@ def compare_text(plans: Mapping[str, RunPlan]) -> str:
         f"  {line}"
         for line in wrap(", ".join(same), WIDTH - 2, break_long_words=False, break_on_hyphens=False)
     ]
-    title = "what differs (* from the first column)"
+    title = "what differs (*: not as in the first column)"
     return "\n".join(["compared", *head, "", title, *table, "", "what is the same", *equal])
 
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "report": ("tuning.report.cli", "Make one page of one or more runs, or of a study."),
     "tune": ("tuning.cli", "Sweep a recipe with Ray Tune and Optuna."),
     "improve": ("tuning.method.cli", "Find by trying what keeps a recipe from its target, and change it."),
-    "cluster": ("cluster.cli", "Submit to a running Ray cluster, follow, stop."),
+    "cluster": ("cluster.cli", "Render, submit, follow and stop jobs; examine a cluster."),
     "demo": ("raytrain.cli.demo", "Tell the whole story on this machine, in minutes."),
 }
 
@@ -71,7 +71,7 @@ app = typer.Typer(cls=Rooms, no_args_is_help=True, add_completion=False)
 def raytrain() -> None:
     """Large-scale image pretraining on Ray: plan, train, evaluate, report.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and can be continued by the same command.
+    Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 75 stopped and can be continued by the same command.
     """
 
 

@@ -58,7 +58,7 @@ def rates(plan: RunPlan, shapes: Mapping[str, tuple[int, ...]]) -> list[Rates]:
 
 def table(plan: RunPlan, rows: list[Rates]) -> Table:
     """The rows for people, WIDTH characters wide at most, and below them what the groups cost."""
-    steps = ", ".join(f"{moment} step {step}" for moment, step in moments(plan).items())
+    steps = ", ".join(f"{moment} step {step:,}" for moment, step in moments(plan).items())
     page = Table(
         title=f"{plan.recipe.name}: {plan.recipe.optimizer.name}, {schedule_text(plan)}\n{steps}",
         caption=cost(plan, rows),
@@ -74,8 +74,8 @@ def table(plan: RunPlan, rows: list[Rates]) -> Table:
         lrs = (row.start, row.peak, row.end)
         page.add_row(
             row.group,
-            f"{row.tensors}",
-            f"{row.numbers}",
+            f"{row.tensors:,}",
+            f"{row.numbers:,}",
             f"{row.lr_scale:.4g}",
             *(f"{lr:.3g}" for lr in lrs),
             *(f"{lr * row.weight_decay:.3g}" for lr in lrs),
@@ -93,5 +93,5 @@ def cost(plan: RunPlan, rows: list[Rates]) -> str:
     padding = zero_padding([row.numbers for row in rows], workers)
     return (
         f"{decay}\n{groups}: to ZeRO each is a reduction and a gather a step\n"
-        f"padding to multiples of 2 x {workers} workers: {padding} numbers"
+        f"padding to multiples of 2 x {workers} workers: {padding:,} numbers"
     )

@@ -26,8 +26,10 @@ def evaluate(
     if as_json:
         print(found.model_dump_json(indent=1))
         return
-    print(f"{found.samples} images of split '{found.split}', each once")
+    print(f"{found.samples:,} images of split '{found.split}', each once")
     print(f"  top-1 {found.top1:.2%}   top-5 {found.top5:.2%}   loss {found.loss:.4f}")
-    print(f"  calibration error {found.calibration_error:.2%}")
+    print(f"  calibration error {found.calibration_error:.2%}, the mean gap between confidence and accuracy")
     for row in found.coverage:
-        print(f"  coverage at {row.accuracy:.0%} accuracy: {row.coverage:.1%}")
+        print(
+            f"  coverage at {row.accuracy:.0%} accuracy: {row.coverage:.1%} of the images, the most confident"
+        )

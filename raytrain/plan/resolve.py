@@ -145,7 +145,7 @@ def _estimates(
         if teacher
         else "2 x 3 x forward: the backward pass costs twice as much",
         "estimates.checkpoint_bytes": (
-            f"fp32 weights{' + their average' if average else ''} + {moments} optimizer moment(s)"
+            f"fp32 weights{' + their average' if average else ''} + {moments} of the optimizer's moments"
         ),
         "estimates.checkpoint_minutes": because(fleet.workers),
         "estimates.checkpoint_steps": "that many minutes of the time estimated"

@@ -117,6 +117,7 @@ COLUMNS = {
     "plan": "",
 }
 """The table's columns and their units."""
+NOTE = "±: one standard error of top-1 for so many images. GMAC: 10^9 multiply-adds of one image."
 
 
 def table(reports: Sequence[Report]) -> list[dict[str, str]]:
@@ -178,7 +179,7 @@ def markdown(reports: Sequence[Report]) -> str:
         for line in lines
     ]
     rule = "|" + "|".join("-" * (width + 1) + (":" if at else "-") for at, width in enumerate(widths)) + "|"
-    return "\n".join([*headline(reports), "", aligned[0], rule, *aligned[1:]])
+    return "\n".join([*headline(reports), "", aligned[0], rule, *aligned[1:], "", NOTE])
 
 
 def _pad(cell: str, width: int, column: int) -> str:

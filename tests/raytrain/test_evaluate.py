@@ -13,9 +13,11 @@ from torch import nn
 from data_shards.loader import Batch, eval_batches
 from data_shards.shardset import load_shardset
 from data_shards.view import View
+from raytrain import offline
+from raytrain.cli.evaluate import evaluate as command
 from raytrain.errors import RunError
 from raytrain.evaluate import evaluate
-from raytrain.evaluation import Evaluation
+from raytrain.evaluation import PREDICTION, Evaluation, summarize
 from raytrain.models.build import build
 from raytrain.ranks import Ranks
 
@@ -174,3 +176,21 @@ def test_nothing_of_the_network_changes(network: nn.Module, small_set: str) -> N
     run(network, lambda _: batches(small_set))
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_what_a_person_reads(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 1,000 images the surest 900 are right, at confidence 0.9; the others are wrong, at 0.5."""
+    rows = np.zeros(1000, PREDICTION)
+    rows["confidence"], rows["top5"], rows["loss"] = np.where(np.arange(1000) < 900, 0.9, 0.5), True, 0.25
+    rows["predicted"] = np.arange(1000) >= 900
+    found = summarize(rows, split="val", classes=2)
+    monkeypatch.setattr(offline, "evaluate_checkpoint", lambda *_, **__: found)
+    command("run", "data")
+    assert capsys.readouterr().out.splitlines() == [
+        "1,000 images of split 'val', each once",
+        "  top-1 90.00%   top-5 100.00%   loss 0.2500",
+        "  calibration error 14.00%, the mean gap between confidence and accuracy",
+        "  coverage at 80% accuracy: 100.0% of the images, the most confident",
+        "  coverage at 90% accuracy: 100.0% of the images, the most confident",
+        "  coverage at 95% accuracy: 94.7% of the images, the most confident",
+    ]

@@ -92,7 +92,8 @@ def forecast_text(found: Forecast, price: float | None) -> str:
         f"{found.worst_hours:11.3g}{paid}"
     )
     lines.append(
-        f"budget: {found.budget:g} GPU-hours; rounds go on until the target is met, or nothing counts"
+        f"budget: {found.budget:g} GPU-hours (worker-hours without GPUs); rounds go on until the target is met, or "
+        "nothing counts"
     )
     if price is None:
         lines.append("money: unknown, the fleet has no node_price_per_hour")
