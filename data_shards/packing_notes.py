@@ -77,18 +77,24 @@ def _parsed(kind: type[Note], store: Store, key: str) -> Note:
 
 def _same_plan(store: Store, found: Plan, asked: Plan) -> None:
     there, here = ({"name": p.name, **dict(p.packing)} for p in (found, asked))
-    differences = [
-        f"{field} {there[field]} there, {here[field]} asked for"
+    differences = [field for field in there if there[field] != here[field]]
+    # other settings take other files of the same source
+    told = [
+        f"{field} {_said(there[field])} there, {_said(here[field])} asked for"
+        for field in differences
         if field != "source"
-        else "the source has other files, or files of other sizes, than those that were packed"
-        for field in there
-        if there[field] != here[field]
     ]
-    if differences:
+    if differences == ["source"]:
+        told = ["the source has other files, or files of other sizes, than those that were packed"]
+    if told:
         raise DataUsageError(
-            f"{store.url} holds another set: {'; '.join(differences)}. "
+            f"{store.url} holds another set: {'; '.join(told)}. "
             "Choose another --out, or remove that one first"
         )
+
+
+def _said(value: object) -> object:
+    return "none" if value is None else value
 
 
 def finished_shards(store: Store) -> dict[str, ShardRecord]:

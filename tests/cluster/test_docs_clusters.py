@@ -54,6 +54,19 @@ def test_a_page_can_be_followed_word_for_word(name, tmp_path, monkeypatch):
         assert told == {sends[0][sends[0].index("--name") + 1]}
 
 
+def test_the_readme_can_be_followed_word_for_word(tmp_path, monkeypatch):
+    text = (DOCS.parents[1] / "README.md").read_text()
+    [fleet] = re.findall(r"^```\n(name: mine .*?)^```$", text, flags=re.M | re.S)
+    (tmp_path / "fleet.yaml").write_text(fleet)
+    monkeypatch.chdir(tmp_path)
+    sends = re.findall(r"^raytrain cluster (?:render|submit) (.*)$", text, flags=re.M)
+    assert len(sends) == 2
+    for words in map(shlex.split, sends):
+        done = CliRunner().invoke(app, ["render", *words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert '"name":"mine"' in done.output
+
+
 def test_the_claim_on_the_page_is_the_one_that_is_mounted():
     text = (DOCS / "kuberay.md").read_text()
     [claim] = re.findall(r"<<'CLAIM'\n(.*?)^CLAIM", text, flags=re.M | re.S)

@@ -122,12 +122,12 @@ def test_another_choice_is_refused_with_the_difference(tmp_path: Path) -> None:
     train = write_layout(TRAIN, pictures(), tmp_path)
     run(train, tmp_path / "out", minival=1)
     before = contents(tmp_path / "out")
-    with pytest.raises(DataUsageError, match="minival 1 there, 2 asked for"):
+    with pytest.raises(DataUsageError, match=r"another set: minival 1 there, 2 asked for\. "):
         run(train, tmp_path / "out", minival=2)
-    with pytest.raises(DataUsageError, match="minival 1 there, None asked for"):
+    with pytest.raises(DataUsageError, match=r"minival 1 there, none asked for\. "):
         run(train, tmp_path / "out")
     with pytest.raises(
-        DataUsageError, match="resize None there, 32 asked for; resize_mode None there, short"
+        DataUsageError, match="resize none there, 32 asked for; resize_mode none there, short"
     ):
         run(train, tmp_path / "out", minival=1, resize=32, resize_mode="short")
     assert contents(tmp_path / "out") == before
