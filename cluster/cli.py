@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Submit to a cluster, follow, stop. Flavours: local (this machine), address (a running Ray cluster), kuberay, "
+    help="Render, submit, follow and stop jobs. Flavours: local (this machine), address (a running Ray cluster), kuberay, "
     "vms (AWS), slurm. A running cluster's token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.",
 )
 

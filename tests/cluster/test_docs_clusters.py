@@ -15,6 +15,12 @@ from cluster.fleet import load_fleet, presets
 from raytrain.cli.plan import app as plan
 from raytrain.errors import UsageError
 
+ENDS = {
+    "kuberay": "# kubectl create -f - ",
+    "vms": "# ray exec ",
+    "slurm": "# sbatch ",
+    "local": "# /bin/sh ",
+}
 DOCS = Path(__file__).parents[2] / "docs" / "clusters"
 
 
@@ -48,6 +54,8 @@ def test_a_page_can_be_followed_word_for_word(name, tmp_path, monkeypatch):
     for words in sends + commands(name, "render"):
         done = CliRunner().invoke(app, ["render", *words[1:]], catch_exceptions=False)
         assert done.exit_code == 0, done.output
+        if name != "address":  # what is rendered for that is the command
+            assert done.output.splitlines()[-1].startswith(ENDS[name])
         assert "--fleet" not in words or f'"name":"{asked.name}"' in done.output
     for verb in ("logs", "stop"):
         told = {words[1] for words in commands(name, verb)}
