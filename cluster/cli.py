@@ -16,7 +16,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     help="Render, submit, follow and stop jobs. Flavours: local (this machine), address (a running Ray cluster), "
-    "kuberay, vms (AWS), slurm. A running cluster's token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.",
+    "kuberay, vms (AWS), slurm. A running cluster's token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+    "RAY_AUTH_TOKEN_PATH.",
 )
 
 LOCAL = "http://127.0.0.1:8265"

@@ -78,7 +78,8 @@ def _tell(url: str, result: "AdoptResult", seconds: float, as_json: bool) -> Non
     if result.complete_before:
         typer.echo(f"{url} was complete already: nothing to do")
     for split_name, part in found.splits.items():
-        typer.echo(f"{split_name}: {part.samples:,} images in {len(part.shards):,} shards")
+        shards = f"{len(part.shards):,} shard{'' if len(part.shards) == 1 else 's'}"
+        typer.echo(f"{split_name}: {part.samples:,} images in {shards}")
         if part.class_counts.count(0):
             typer.echo(f"  {part.class_counts.count(0):,} classes of the list have none")
     listing = ", ".join(f"{count:,} {fact}" for fact, count in facts.items())

@@ -139,4 +139,4 @@ def sweep(
         return
     for write in left:
         typer.echo(_told(url, write, now))
-    typer.echo(f"{url}: {len(aborted):,} aborted, {len(left):,} begun less than {older_than:g} h ago")
+    typer.echo(f"{url}: {len(aborted):,} unfinished uploads aborted, {len(left):,} younger than {older_than:g} h left")

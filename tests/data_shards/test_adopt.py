@@ -616,6 +616,7 @@ def test_the_command(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert said.exit_code == 0, said.output
     assert "12k: 16 images, 3 classes, 3 shards, 0 quarantined" in said.stdout
+    assert "train: 12 images in 2 shards\nval: 4 images in 1 shard\n" in said.stdout
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert (told["images"], told["splits"], told["complete_before"]) == (16, {"train": 12, "val": 4}, True)
     assert told["fingerprint"] == load_shardset(str(tmp_path / "12k")).fingerprint

@@ -79,7 +79,7 @@ def test_the_command_aborts_all_of_a_set_and_leaves_its_neighbour(s3_url: str, s
         begin(s3_url, s3_endpoint, f"a/shards/{number:02d}.tar")
     begin(s3_url, s3_endpoint, "ab/shards/0.tar")
     open_store(s3_url).write("a/shards/whole.tar", b"whole")
-    assert run("sweep", f"{s3_url}/a") == f"{s3_url}/a: 12 aborted, 0 begun less than 24 h ago\n"
+    assert run("sweep", f"{s3_url}/a") == f"{s3_url}/a: 12 unfinished uploads aborted, 0 younger than 24 h left\n"
     assert keys(open_store(s3_url)) == ["ab/shards/0.tar"]
     assert open_store(s3_url).list("a/") == ["a/shards/whole.tar"]
     told = json.loads(run("sweep", f"{s3_url}/ab", "--older-than", "1e9", "--json"))
@@ -92,7 +92,7 @@ STRANGE = ("films/a.mp4", "my/shards/a.tar", "keys-of-the-house.bin", "shardset.
 def test_what_others_write_at_the_same_place_stays(s3_url: str, s3_endpoint: str) -> None:
     for key in (*STRANGE, "keys-0123456789abcdef.u64", "verify.json", "index/train-00000.rst"):
         begin(s3_url, s3_endpoint, key)
-    assert run("sweep", s3_url) == f"{s3_url}: 3 aborted, 0 begun less than 24 h ago\n"
+    assert run("sweep", s3_url) == f"{s3_url}: 3 unfinished uploads aborted, 0 younger than 24 h left\n"
     assert keys(open_store(s3_url)) == sorted(STRANGE)
 
 
@@ -101,7 +101,7 @@ def test_drafts_of_others_on_a_disk_stay(tmp_path: Path) -> None:
         draft, name = _open_draft(tmp_path / key)
         os.close(draft)
         os.utime(name, (0, 0))
-    assert run("sweep", str(tmp_path)) == f"{tmp_path}: 2 aborted, 0 begun less than 24 h ago\n"
+    assert run("sweep", str(tmp_path)) == f"{tmp_path}: 2 unfinished uploads aborted, 0 younger than 24 h left\n"
     assert keys(open_store(str(tmp_path))) == sorted(STRANGE)
 
 
@@ -154,7 +154,7 @@ def test_drafts_on_a_disk(packed_copy: Path) -> None:
     assert (write.key, write.begun, write.bytes) == ("shards/train-00000.tar", begun, 4)
     assert store.unfinished("shards/val") == store.unfinished("index/") == ()
     assert "begun 0.0 h ago, 4 bytes so far" in run("verify", str(packed_copy))
-    assert run("sweep", str(packed_copy)).endswith("0 aborted, 1 begun less than 24 h ago\n")
+    assert run("sweep", str(packed_copy)).endswith("0 unfinished uploads aborted, 1 younger than 24 h left\n")
     assert sweep(store, SAFE, begun + SAFE + 1) == ((write,), ())
     assert sorted(path.name for path in (packed_copy / "shards").glob(".*")) == [".hidden.tmp"]
     store.abort(write)
