@@ -4,15 +4,22 @@
 released weights. `_gap` is without class token, as the Swin paper counts ViT and DeiT. `smoke` networks are ours.
 """
 
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
 from raytrain.errors import UsageError, nearest
 from raytrain.models.spec import BitSpec, RegNetSpec, ResNetSpec, Spec, SwinSpec, VitSpec
 
 DEEP = (3, 4, 23, 3)
 
 
-def named_specs() -> dict[str, Spec]:
+@cache
+def named_specs() -> Mapping[str, Spec]:
     """Every network by name."""
-    return {**_smoke(), **_swins(), **_resnets(), **_ablations(), **_regnets(), **_vits(), **_bits()}
+    return MappingProxyType(
+        {**_smoke(), **_swins(), **_resnets(), **_ablations(), **_regnets(), **_vits(), **_bits()}
+    )
 
 
 def named(name: str) -> Spec:

@@ -8,6 +8,7 @@ are the data sheets', dense: RTX 3090 71 TFLOP/s in fp16 with fp32 sums (NVIDIA 
 """
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 from raytrain.models.arithmetic import forward_macs
@@ -31,12 +32,17 @@ class Speed(NamedTuple):
     @property
     def macs(self) -> int:
         """Multiply-adds of an image, forward."""
-        return forward_macs(named(self.model), 1000, self.image_size)
+        return _macs(self.model, self.image_size)
 
     @property
     def mfu(self) -> float:
         """3 forward passes of 2 operations a multiply-add, over the peak."""
         return 6 * self.macs * self.images_per_second / (self.peak_tflops * 1e12)
+
+
+@cache
+def _macs(model: str, image_size: int) -> int:
+    return forward_macs(named(model), 1000, image_size)
 
 
 SPEEDS = (

@@ -1,5 +1,6 @@
 """The data a recipe was made for, in numbers: what `raytrain plan` assumes when it is given no --data."""
 
+from functools import cache
 from typing import NamedTuple
 
 from data_shards.shardset import Packing, Shard, ShardSet, Split
@@ -32,6 +33,7 @@ SHAPES: dict[MadeFor, Shape] = {
 }
 
 
+@cache
 def assumed_data(made_for: MadeFor) -> ShardSet:
     """A manifest with numbers and no bytes."""
     shape = SHAPES[made_for]

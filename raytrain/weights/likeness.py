@@ -1,5 +1,7 @@
 """Which network a state dict is of, told by its tensors' names and shapes."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,7 @@ def _share(found: set[tuple[str, tuple[int, ...]]], wanted: set[tuple[str, tuple
     return len(found & wanted) / max(len(found), len(wanted))
 
 
+@cache
 def _size(name: str) -> int:
     spec = named_specs()[name]
     return parameters(spec, 1, _image_size(spec))
