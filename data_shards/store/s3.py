@@ -13,11 +13,12 @@ import io
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import (
@@ -29,6 +30,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.loaders import Loader, create_loader
 
 from data_shards.errors import DataError, DataUsageError
 from data_shards.store.base import TakenError, Unfinished
@@ -251,9 +253,17 @@ class _Read:
 
 def _client(url: str, config: Config) -> Any:
     with _explained(url):
-        client = boto3.session.Session().client("s3", config=config)
+        session = botocore.session.Session()
+        session.register_component("data_loader", _descriptions())
+        client = boto3.session.Session(botocore_session=session).client("s3", config=config)
         client.meta.events.register("before-call.s3", _stay)
     return client
+
+
+@cache
+def _descriptions() -> Loader:
+    """What botocore knows of S3, read once: a session that reads it for itself takes 0.15 s longer."""
+    return create_loader()
 
 
 def _stay(context: dict[str, Any], **_: object) -> None:
