@@ -4,13 +4,23 @@ Golden files are texts that a person has read and accepted, under tests/golden/.
 """
 
 import difflib
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
+
+settings.register_profile("suite", deadline=None)  # a busy machine is several times slower
+settings.load_profile("suite")
+
+# Compiled files are kept, whoever asked for none: the tests start a hundred Pythons, and each would compile anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,10 +19,10 @@ NAMED = {name: (spec, 96 if "smoke" in name else native_size(name)) for name, sp
 SMOKE = [name for name in NAMED if "smoke" in name]
 
 
-def counted(spec, classes, size):
+def counted(spec, classes, size, device="meta"):
     """(parameters, multiply-adds) as torch counts them."""
-    with torch.device("meta"):
-        model, images = build(spec, classes, size, seed=None).eval(), torch.empty(1, 3, size, size)
+    with torch.device(device):
+        model, images = build(spec, classes, size, seed=None).eval(), torch.zeros(1, 3, size, size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(images)
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2
@@ -30,13 +30,14 @@ def counted(spec, classes, size):
 
 def saved_bytes(spec, size, device="meta"):
     """Bytes per image that autograd keeps from forward to backward in fp32: what two more images add."""
-    return (kept_bytes(spec, size, 4, device) - kept_bytes(spec, size, 2, device)) / 2
-
-
-def kept_bytes(spec, size, batch, device):
-    """Each storage once, but for parameters and buffers."""
     with torch.device(device):
-        model, images = build(spec, 10, size, seed=None), torch.zeros(batch, 3, size, size)
+        model = build(spec, 10, size, seed=None)
+        two, four = (kept_bytes(model, torch.zeros(batch, 3, size, size)) for batch in (2, 4))
+    return (four - two) / 2
+
+
+def kept_bytes(model, images):
+    """Each storage once, but for parameters and buffers."""
     own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
     kept = {}
 
@@ -72,7 +73,8 @@ KEPT = [
 @pytest.mark.parametrize("name", [*KEPT, "regnet_y_4g", "bit_r101x3", *SMOKE])
 def test_activation_estimate_is_what_autograd_keeps_in_fp32(name):
     spec, size = NAMED[name]
-    assert activation_bytes(spec, size, 4) == pytest.approx(saved_bytes(spec, size), rel=0.015)
+    kept = saved_bytes(spec, size, "cpu" if name in SMOKE else "meta")  # small ones are computed faster than followed
+    assert activation_bytes(spec, size, 4) == pytest.approx(kept, rel=0.015)
 
 
 @pytest.mark.parametrize("class_token", [False, True])
@@ -164,9 +166,11 @@ def bits(draw):
 @settings(max_examples=60, deadline=None)
 @given(st.one_of(swins(), resnets(), regnets(), vits(), bits()), st.integers(1, 30))
 def test_any_network_is_counted_as_torch_counts_it(case, classes):
+    """Small ones are computed, which is faster, but for a ViT's: fused attention on the CPU is not counted."""
     spec, size = case
+    device = "meta" if isinstance(spec, VitSpec) else "cpu"
     assert (parameters(spec, classes, size), forward_macs(spec, classes, size)) == counted(
-        spec, classes, size
+        spec, classes, size, device
     )
 
 

@@ -315,7 +315,7 @@ def test_an_out_under_a_file_is_one_message(
 def test_sigterm_ends_a_command_that_a_script_started_in_the_background(tmp_path: Path) -> None:
     """A shell without job control starts `command &` with SIGINT ignored."""
     script = (
-        f"{sys.executable} -m raytrain data synth {tmp_path}/set --images 100000 >{tmp_path}/out 2>&1 & pid=$!\n"
+        f"{sys.executable} -m raytrain data synth {tmp_path}/set --images 5000 >{tmp_path}/out 2>&1 & pid=$!\n"
         f"while ! [ -e {tmp_path}/set/train ]; do sleep 0.1; done\n"
         "kill -TERM $pid; wait $pid; echo $?"
     )
