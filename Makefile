@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# one thread each: two processes with two threads of torch's wait for each other, up to 15 times as long
-FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not ranks and not slow"
+# two at a time; one thread each: two processes with two threads of torch's wait for each other, up to 15 times as long
+TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+FAST   := $(TESTS) -m "not ray and not ranks and not slow"
+# in the order of the files, where long ones come early; they mostly wait for processes that start
+SLOW   := $(TESTS) --no-loadscope-reorder -m "ray or ranks or slow"
 
 .PHONY: demo sweep test fast check bench clean help
 
@@ -46,7 +49,7 @@ sweep: $(READY)
 test: $(READY) check
 	@echo "== every test: about 20 minutes on 2 cores =="
 	$(FAST)
-	$(BIN)/python -m pytest -m "ray or ranks or slow"
+	$(SLOW)
 
 fast: $(READY)
 	$(FAST)

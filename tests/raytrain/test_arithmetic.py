@@ -73,7 +73,9 @@ KEPT = [
 @pytest.mark.parametrize("name", [*KEPT, "regnet_y_4g", "bit_r101x3", *SMOKE])
 def test_activation_estimate_is_what_autograd_keeps_in_fp32(name):
     spec, size = NAMED[name]
-    kept = saved_bytes(spec, size, "cpu" if name in SMOKE else "meta")  # small ones are computed faster than followed
+    kept = saved_bytes(
+        spec, size, "cpu" if name in SMOKE else "meta"
+    )  # small ones are computed faster than followed
     assert activation_bytes(spec, size, 4) == pytest.approx(kept, rel=0.015)
 
 
