@@ -5,10 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # two at a time; one thread each: two processes with two threads of torch's wait for each other, up to 15 times as long
-TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 FAST   := $(TESTS) -m "not ray and not ranks and not slow"
-# in the order of the files, where long ones come early; they mostly wait for processes that start
-SLOW   := $(TESTS) --no-loadscope-reorder -m "ray or ranks or slow"
+SLOW   := $(TESTS) -m "ray or ranks or slow"
 
 .PHONY: demo sweep test fast check bench clean help
 

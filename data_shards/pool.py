@@ -28,12 +28,12 @@ def run_jobs(
 ) -> Generator[Result, None, None]:
     """Yield `work(job)` of every job, as they end. Closing the generator early drops those not begun.
 
-    `preload` names a module that is slow to import: it is imported once, and the workers are forked from
-    there. Raises what `work` raises, and DataError when a worker dies.
+    `preload` names a module that is slow to import: it is imported once, with that of `work`, and the workers are
+    forked from there. Raises what `work` raises, and DataError when a worker dies.
     """
     context = multiprocessing.get_context("forkserver" if preload else "spawn")
     if preload:
-        context.set_forkserver_preload([preload])
+        context.set_forkserver_preload([preload, work.__module__])
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(dict(os.environ),)
     )

@@ -4,16 +4,24 @@ Golden files are texts that a person has read and accepted, under tests/golden/.
 """
 
 import difflib
+import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 GOLDEN = Path(__file__).parent / "golden"
+
+ONE_HEAD = dict.fromkeys(("tests/cluster/test_jobs.py", "tests/cluster/test_jobs_security.py"), "head")
+
+SERVED = ["webdataset", "data_shards.shard_writer", "data_shards.loader", "torchvision.io"]
 
 settings.register_profile("suite", deadline=None)  # a busy machine is several times slower
 settings.load_profile("suite")
@@ -27,12 +35,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept", action="store_true", help="Rewrite the golden files that differ.")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` a file's tests run on one worker, so that what they share is made once."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> None:
+    """One server forks the workers of packing and of loading, and imports what the first of them asks for: if that is
+    packing, each worker of loading would import torchvision for itself.
+    """
+    multiprocessing.set_forkserver_preload(SERVED)
+    forkserver.ensure_running()
+
+
+class ByFile(LoadScopeScheduling):
+    """A file's tests run on one worker, so that what they share is made once; those of one Ray head too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return ONE_HEAD.get(file, file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Files are begun in their order, in which long ones come early."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture

@@ -18,8 +18,6 @@ from data_shards.pack import PackOptions, pack
 from data_shards.synth import SynthOptions, synth
 from tests.cluster.canary import leaks
 
-pytestmark = pytest.mark.xdist_group("head")
-
 
 def test_a_submission_is_a_command_that_does_the_same():
     job = Submission(

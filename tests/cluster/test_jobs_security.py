@@ -22,7 +22,6 @@ from cluster.flavours import NAMES, flavour
 from raytrain.cli.doctor import app
 from tests.cluster.canary import CANARY, leaks
 
-pytestmark = pytest.mark.xdist_group("head")  # behind test_jobs.py's, on the same head
 STRANGERS = {
     "no token": {},
     "a wrong token": {"Authorization": f"Bearer {'0' * 32}"},
