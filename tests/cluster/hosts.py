@@ -138,6 +138,13 @@ class Hosts:
             os.kill(pid, signal.SIGKILL)
         self.nodes.pop(number).wait()
 
+    def started(self, number: int, seconds: float) -> None:
+        """Wait until a host's Ray node says that it runs."""
+        log, until = self.folder / f"host{number}.log", time.monotonic() + seconds
+        while "will now block forever" not in log.read_text():
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+
     def alive(self) -> int:
         """How many nodes the head counts, 0 before it answers."""
         code = (
@@ -172,9 +179,8 @@ def hosts(folder: Path, cpus: list[int], seconds: float = 300) -> Iterator[Hosts
         stack.callback(made.s3.stop)
         made.serve()
         stack.callback(lambda: [end(node) for node in made.nodes.values()])
-        for number in range(
-            len(cpus)
-        ):  # one after the other: they share the folder in which their sockets are named
+        for number in range(len(cpus)):  # one by one: they share the folder in which their sockets are named
             made.up(number)
-            made.wait(number + 1, seconds)
+            made.started(number, seconds)
+        made.wait(len(cpus), seconds)
         yield made
