@@ -64,7 +64,7 @@ def ray_head(
         shutil.rmtree(rays, ignore_errors=True)
 
 
-def up(command: list[str], environment: dict[str, str], log: Path, tries: int = 3) -> subprocess.Popen[bytes]:
+def up(command: list[str], environment: dict[str, str], log: Path, tries: int = 5) -> subprocess.Popen[bytes]:
     """Start a head and wait until all of it runs.
 
     On a busy machine Ray's client server gives up after 30 s, and takes the head along (ray/_private/services.py,
