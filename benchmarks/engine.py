@@ -1,11 +1,11 @@
-"""DeepSpeed's price: ZeRO-1 against the plain-torch twin, block by block in turn, on two gloo ranks."""
+"""The price of both engines, and of ZeRO 0, 1 and 2, against bare DDP, step by step in turn, on two gloo ranks."""
 
-import itertools
 import json
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,25 @@ if TYPE_CHECKING:
     from raytrain.engine import Engine
     from raytrain.plan import RunPlan
 
-RANKS, PAIRS, STEPS_PER_BLOCK, WARM_UP, SAVES = 2, 21, 2, 2, 7
-RECIPES, PRECISIONS = ("smoke_swin_22k", "smoke_resnext_cbam_22k"), ("fp32", "bf16")
-ENGINES = ("deepspeed", "torch")
+RANKS, ROUNDS, WARM_UP, SAVES = 2, 20, 3, 5
+CASES = {
+    "smoke_swin_22k fp32": ("smoke_swin_22k", ["precision=fp32"]),
+    "smoke_swin_22k bf16": ("smoke_swin_22k", ["precision=bf16"]),
+    "smoke_resnext_cbam_22k fp32": ("smoke_resnext_cbam_22k", ["precision=fp32"]),
+    "cbam_resnext50_1k_2018 fp32, 64 px": (
+        "cbam_resnext50_1k_2018",
+        ["precision=fp32", "view.image_size=64", "global_batch=16"],
+    ),
+}
+BASE = "bare torch, DDP"
+ENGINES = {
+    "plain engine": ("torch", 0),
+    "DeepSpeed, ZeRO 0": ("deepspeed", 0),
+    "DeepSpeed, ZeRO 1": ("deepspeed", 1),
+    "DeepSpeed, ZeRO 2": ("deepspeed", 2),
+}
+"""`raytrain train` takes the first ZeRO that fits, mostly 0."""
+
 Batch = tuple["Tensor", "Tensor"]
 Repeats = dict[str, dict[str, list[float]]]
 """By engine, then by clock: seconds on the wall, and of CPU on the first rank, all its threads."""
@@ -37,7 +53,7 @@ def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
     raw = json.loads((scratch / "raw.json").read_text())
     return {
         "settings": {
-            "ranks": RANKS, "pairs": PAIRS, "steps_per_block": STEPS_PER_BLOCK, "saves": SAVES, "zero_stage": 1,
+            "ranks": RANKS, "rounds": ROUNDS, "saves": SAVES,
         },
         "raw": raw,
         "medians": {case: summary(repeats) for case, repeats in raw.items()},
@@ -60,79 +76,94 @@ def rank_main(rank: int, shards: str, scratch: Path, say: Callable[[str], None])
     use_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{scratch}/meet", rank=rank, world_size=RANKS)
     raw = {}
-    for recipe, precision in itertools.product(RECIPES, PRECISIONS):
-        raw[f"{recipe} {precision}"] = measure_case(recipe, precision, shards, rank)
+    for case, (recipe, changed) in CASES.items():
+        raw[case] = measure_case(recipe, changed, shards, rank)
         if rank == 0:
-            say(f"{recipe} {precision}")
+            say(case)
     if rank == 0:
         (scratch / "raw.json").write_text(json.dumps(raw))
     dist.destroy_process_group()
 
 
-def measure_case(recipe: str, precision: str, shards: str, rank: int) -> dict[str, Repeats]:
-    """Repeats of a block of steps, of save and of load; those of both engines are neighbours in time."""
+def measure_case(recipe: str, changed: list[str], shards: str, rank: int) -> dict[str, Repeats]:
+    """Repeats of a block of steps, of save and of load; those of all engines are neighbours in time."""
     import torch
+    from contenders.ours import make
 
     from raytrain.cli.options import make_plan
+    from raytrain.execution import laid_out
 
     plans = {
         name: make_plan(
-            recipe, shards, fleet="local", workers=RANKS, settings=[f"precision={precision}"], init=None,
-            engine=name, zero=1,
-        ) for name in ENGINES
+            recipe, shards, fleet="local", workers=RANKS, settings=changed, init=None,
+            engine=engine, zero=stage,
+        ) for name, (engine, stage) in ENGINES.items()
     }  # fmt: skip
-    plan = plans["torch"]
+    plan = plans["plain engine"]
     draw, size = torch.Generator().manual_seed(rank), plan.recipe.view.image_size
     images = torch.randn(plan.placement.micro_batch, 3, size, size, generator=draw)
+    images = laid_out(images, plan.recipe.execution)
     labels = torch.randint(plan.data.classes, (len(images),), generator=draw)
     batch = images, torch.nn.functional.one_hot(labels, plan.data.classes).float()
-    engines = {name: make(plans[name]) for name in ENGINES}
-    for engine in engines.values():
-        steps(engine, batch, WARM_UP)
-    states = {id(engine): engine.save() for engine in engines.values()}
+    engines = {name: make(plans[name], "cpu") for name in ENGINES}
+    steps = {
+        BASE: bare(plan, batch),
+        **{name: partial(step, engine, batch) for name, engine in engines.items()},
+    }
+    in_turn(steps, WARM_UP)
+    states = {name: engine.save() for name, engine in engines.items()}
     return {
-        "block": in_turn(engines, PAIRS, lambda engine: steps(engine, batch, STEPS_PER_BLOCK)),
-        "save": in_turn(engines, SAVES, lambda engine: engine.save()),
-        "load": in_turn(engines, SAVES, lambda engine: engine.load(states[id(engine)])),
+        "step": in_turn(steps, ROUNDS),
+        "save": in_turn({name: engine.save for name, engine in engines.items()}, SAVES),
+        "load": in_turn(
+            {name: partial(engine.load, states[name]) for name, engine in engines.items()}, SAVES
+        ),
     }
 
 
-def make(plan: "RunPlan") -> "Engine":
-    """The plan's engine, as a worker makes it."""
+def step(engine: "Engine", batch: Batch) -> None:
+    """An optimizer step on one batch."""
+    engine.forward_backward(*batch)
+    engine.step(1e-4)
+
+
+def bare(plan: "RunPlan", batch: Batch) -> Callable[[], None]:
+    """A step as one writes it by hand, with torch's DDP, for the same network, optimizer and precision."""
     import torch
 
-    from raytrain.engine import TorchEngine
-    from raytrain.engine_deepspeed import DeepSpeedEngine
+    from raytrain.execution import lay_out
+    from raytrain.losses import soft_cross_entropy
     from raytrain.models.build import build
     from raytrain.optim import make_optimizer
 
-    module = build(plan.recipe.model, plan.data.classes, plan.recipe.view.image_size, seed=plan.recipe.seed)
-    optimizer = make_optimizer(module, plan.recipe, plan.lr)
-    if plan.placement.engine == "deepspeed":
-        return DeepSpeedEngine(module, optimizer, plan)
-    return TorchEngine(
-        module, optimizer, device=torch.device("cpu"), accumulation=plan.placement.accumulation,
-        clip_norm=plan.recipe.optimizer.clip_norm, bf16=plan.recipe.precision == "bf16",
-    )  # fmt: skip
+    recipe = plan.recipe
+    module = build(recipe.model, plan.data.classes, recipe.view.image_size, seed=recipe.seed)
+    lay_out(module, recipe.execution)
+    optimizer = make_optimizer(module, recipe, plan.lr)
+    parallel = torch.nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+
+    def one() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+            loss = soft_cross_entropy(parallel(batch[0]), batch[1])
+        loss.backward()
+        if recipe.optimizer.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.optimizer.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return one
 
 
-def steps(engine: "Engine", batch: Batch, count: int) -> None:
-    """`count` optimizer steps on one batch."""
-    for _ in range(count):
-        engine.forward_backward(*batch)
-        engine.step(1e-4)
-
-
-def in_turn(engines: dict[str, "Engine"], repeats: int, action: Callable[["Engine"], Any]) -> Repeats:
-    """Seconds of `action` on each engine, from one barrier to the next; who goes first alternates."""
+def in_turn(actions: Mapping[str, Callable[[], object]], repeats: int) -> Repeats:
+    """Seconds of each action, from one barrier to the next; the order alternates."""
     import torch.distributed as dist
 
-    seconds: Repeats = {name: {"wall": [], "cpu": []} for name in engines}
+    seconds: Repeats = {name: {"wall": [], "cpu": []} for name in actions}
     for repeat in range(repeats):
-        for name in sorted(engines, reverse=bool(repeat % 2)):
+        for name in list(actions)[:: -1 if repeat % 2 else 1]:
             dist.barrier()
             wall, cpu = time.perf_counter(), time.process_time()
-            action(engines[name])
+            actions[name]()
             dist.barrier()
             seconds[name]["wall"].append(time.perf_counter() - wall)
             seconds[name]["cpu"].append(time.process_time() - cpu)
@@ -140,19 +171,19 @@ def in_turn(engines: dict[str, "Engine"], repeats: int, action: Callable[["Engin
 
 
 def summary(measured: dict[str, Repeats]) -> dict[str, Any]:
-    """Seconds per step, save and load by engine and clock, and DeepSpeed's paired ratios by clock."""
+    """Seconds per step, save and load by engine and clock, and the ratios to BASE's, round by round."""
     return {
         "step": {
-            name: {
-                clock: spread([block / STEPS_PER_BLOCK for block in blocks])
-                for clock, blocks in clocks.items()
-            }
-            for name, clocks in measured["block"].items()
+            name: {clock: spread(seconds) for clock, seconds in clocks.items()}
+            for name, clocks in measured["step"].items()
         },
-        "deepspeed_over_torch": {
-            clock: spread([ours / its for ours, its in zip(*pair, strict=True)])
-            for clock in ("wall", "cpu")
-            for pair in [[measured["block"][name][clock] for name in ENGINES]]
+        "over_base": {
+            name: {
+                clock: spread([its / plain for its, plain in zip(clocks[clock], base[clock], strict=True)])
+                for clock in ("wall", "cpu")
+            }
+            for base in [measured["step"][BASE]]
+            for name, clocks in measured["step"].items()
         },
         **{
             verb: {name: spread(clocks["wall"]) for name, clocks in measured[verb].items()}
@@ -165,30 +196,25 @@ def page(result: dict[str, Any]) -> str:
     """The tables of steps, and of saves and loads."""
     cases, settings = result["medians"], result["settings"]
     speed = [
-        [case, *(tell(told["step"][name]["wall"], 3) for name in ENGINES)]
-        + [tell(told["deepspeed_over_torch"][clock]) for clock in ("wall", "cpu")]
+        [f"{case}: {name}", tell(told["step"][name]["wall"], 3)]
+        + [tell(told["over_base"][name][clock]) for clock in ("wall", "cpu")]
         for case, told in cases.items()
+        for name in (BASE, *ENGINES)
     ]
     storing = [
-        [case, *(f"{1000 * told[verb][name]['median']:.0f}" for verb in ("save", "load") for name in ENGINES)]
+        [f"{case}: {name}"] + [f"{1000 * told[verb][name]['median']:.0f}" for verb in ("save", "load")]
         for case, told in cases.items()
+        for name in ENGINES
     ]
-    header = [
-        "recipe",
-        "DeepSpeed, s/step",
-        "torch (DDP), s/step",
-        "DeepSpeed / torch, wall",
-        "the same, CPU",
-    ]
-    return f"""## DeepSpeed ZeRO-1 against plain torch
+    return f"""## Both engines and DDP on two workers
 
-{table(header, speed)}
+{table(["recipe and engine", "a step, s", f"over {BASE}", "the same, CPU"], speed)}
 
-{table(["milliseconds, median", "save, DeepSpeed", "save, torch", "load, DeepSpeed", "load, torch"], storing)}
+{table(["recipe and engine", "save, ms", "load, ms"], storing)}
 
-How: {settings["ranks"]} gloo ranks with one thread each hold both engines at once and take turns:
-{settings["pairs"]} pairs of blocks of {settings["steps_per_block"]} optimizer steps, who goes first alternating, on 32
-images per rank that are in memory already. Each pair gives one ratio; medians and ranges are over pairs. CPU seconds
+How: {settings["ranks"]} gloo ranks with one thread each hold all of them at once and take turns: {settings["rounds"]}
+rounds of one optimizer step, the order alternating, on images that are in memory already. The bare loop is forward,
+backward with DDP, clipping and update. Ratios are taken round by round; medians (lowest to highest). CPU seconds
 are the first rank's and do not count waiting, so a busy machine disturbs them less than the wall's.
 `save` gathers the whole state on every rank and `load` puts it back, {settings["saves"]} times each, without the disk.
 

@@ -86,7 +86,7 @@ def bare_step(asked: Asked, ranks: "Ranks") -> Step:
     """A loop as one writes it by hand, for the same images, network, optimizer and precision."""
     import torch
 
-    from raytrain.execution import laid_out, prepare
+    from raytrain.execution import laid_out, lay_out, prepare
     from raytrain.losses import erase, mix, normalize, soft_cross_entropy
     from raytrain.models.build import build
     from raytrain.optim import make_optimizer, set_lr
@@ -95,7 +95,8 @@ def bare_step(asked: Asked, ranks: "Ranks") -> Step:
     plan, recipe, device = asked.plan, asked.plan.recipe, ranks.device
     module = build(recipe.model, plan.data.classes, recipe.view.image_size, seed=recipe.seed).to(device)
     optimizer = make_optimizer(module, recipe, plan.lr)
-    prepare(module, recipe.execution, "torch")
+    prepare(module, recipe.execution)
+    lay_out(module, recipe.execution)
     batches, done = held(asked), itertools.count()
 
     def step() -> float:

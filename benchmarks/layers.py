@@ -165,8 +165,8 @@ def page(result: dict[str, Any]) -> str:
 How: {settings["recipe"]} with {", ".join(settings["set"])}, one worker, images that lie in memory as they come from the
 loader. Each row has all of those above it; the bare loop has the recipe's mixing and erasing, forward, backward,
 clipping, learning rate and update, and reads the loss. raytrain's loop adds its checks, the ledger, the log and the
-watch over a step that hangs; DeepSpeed is ZeRO-1 on one rank; Ray Train holds the worker as `raytrain train` lets it.
-All wait while one takes its turn of {settings["steps"]} steps; {settings["rounds"]} rounds, the order alternates,
-ratios are taken round by round: medians (lowest to highest).
+watch over a step that hangs; DeepSpeed is at ZeRO 0, which the plan chooses; Ray Train holds the worker as
+`raytrain train` lets it. All wait while one takes its turn of {settings["steps"]} steps; {settings["rounds"]} rounds,
+the order alternates, ratios are taken round by round: medians (lowest to highest).
 
 Not shown: the loader (it has a table of its own), several workers, whose gradients meet over a network."""

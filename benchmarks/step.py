@@ -92,6 +92,7 @@ def compare(
     return {
         "settings": {
             "device": device, "peak_tflops": peak, "seconds": seconds, "preparing_share": PREPARING,
+            "zero_stage": 0,
             "timm": next((child.timm for child in children if child.timm), None),
             "cases": {case.network: case._asdict() for case in cases},
         },
@@ -149,9 +150,10 @@ def peak_of(settings: dict[str, Any]) -> str:
 def how(settings: dict[str, Any]) -> str:
     """What was done, in words."""
     rounds = max(case["rounds"] for case in settings["cases"].values())
+    stage = settings.get("zero_stage", 1)  # what was measured before plans chose it
     return f"""How: a step is forward, soft cross-entropy, backward, clipping where the recipe clips, and the update, in
 bf16 autocast and channels last, on one batch that lies on the device. raytrain's has all that its loop does but for
-data and logs, with its plain engine or DeepSpeed's (ZeRO-1 on one rank); torchvision's and timm's networks are in a
+data and logs, with its plain engine or DeepSpeed's (ZeRO {stage}); torchvision's and timm's networks are in a
 bare loop as their own trainers write it ([`peers.py`](contenders/peers.py)), with the same optimizer (ours fused). In
 a round, of which there are {rounds} or, where time ends, fewer, each contender takes a turn of some steps; the order
 alternates, and ratios are taken round by round, medians (lowest to highest). First steps: building and {WARM_UP} steps,

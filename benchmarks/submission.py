@@ -152,7 +152,7 @@ def page(result: dict[str, Any]) -> str:
 
 {table(["seconds", "`raytrain train`", "`raytrain cluster submit` to a running Ray"], rows)}
 
-How: {settings["workers"]} workers (DeepSpeed ZeRO-1, gloo, one CPU each) of a small Swin, on one machine of as many
+How: {settings["workers"]} workers (DeepSpeed, gloo, one CPU each) of a small Swin, on one machine of as many
 cores: `train` brings a Ray of its own up, `submit` sends {settings["package_bytes"] / 1e6:.1f} MB of package to a head
 that asks for a token. {settings["repeats"]} rounds of both in turn after one unmeasured; median (lowest to highest).
 Signs are looked for every {POLL * 1000:.0f} ms: the plan on the command's output, the run's event `started`, the

@@ -111,7 +111,7 @@ def page(result: dict[str, Any]) -> str:
 {table([f"{settings['trials']} nested trials of {settings['workers']} workers", ""], cells)}
 
 How: `raytrain tune --address` on a Ray of 2 CPUs that asks for a token and has no dashboard; a trial is two rungs,
-each a nested Ray Train run (DeepSpeed ZeRO-1, gloo) of 4 steps. The command is killed 0 to {settings["longest"]:.0f} s,
+each a nested Ray Train run (DeepSpeed, gloo) of 4 steps. The command is killed 0 to {settings["longest"]:.0f} s,
 evenly drawn, after its first rung began, and typed again; what is left on the cluster is asked of Ray and of the kernel
 until it is nothing, 90 s at the most. Then it goes to its end: the last start took
 {result["raw"]["last"]["seconds"]:.0f} s, with exit code {result["raw"]["last"]["exit_code"]}.

@@ -139,4 +139,6 @@ def sweep(
         return
     for write in left:
         typer.echo(_told(url, write, now))
-    typer.echo(f"{url}: {len(aborted):,} unfinished uploads aborted, {len(left):,} younger than {older_than:g} h left")
+    typer.echo(
+        f"{url}: {len(aborted):,} unfinished uploads aborted, {len(left):,} younger than {older_than:g} h left"
+    )

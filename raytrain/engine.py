@@ -6,15 +6,15 @@ parameter name. So a checkpoint of one engine continues in the other, on any num
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from raytrain.ema import Ema
+from raytrain.gradients import MeanOfGradients, share
 from raytrain.losses import soft_cross_entropy
 from raytrain.optim import set_lr
 
@@ -104,10 +104,10 @@ def update_ratio(before: list[Tensor], module: nn.Module) -> float:
 def average_buffers(module: nn.Module) -> None:
     """Make floating buffers (BatchNorm's running statistics) the mean over ranks, in place: in both engines.
 
-    A rank normalizes by its own micro-batch, as the published recipes do; neither DDP without broadcasts nor
-    DeepSpeed keeps the running statistics equal, and a checkpoint holds only one copy. So they are averaged wherever
-    one network is wanted of all ranks: before an evaluation and a checkpoint (timm/utils/distributed.py,
-    distribute_bn). SyncBN would cost two collectives per norm and step, and torch's refuses CPU tensors.
+    A rank normalizes by its own micro-batch, as the published recipes do; nothing keeps the running statistics
+    equal, and a checkpoint holds only one copy. So they are averaged wherever one network is wanted of all ranks:
+    before an evaluation and a checkpoint (timm/utils/distributed.py, distribute_bn). SyncBN would cost two
+    collectives per norm and step, and torch's refuses CPU tensors.
     In fp64 the mean of equal numbers is that number: what is loaded on three ranks is saved as it was.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
@@ -194,7 +194,7 @@ def moment_keys(optimizer: torch.optim.Optimizer) -> list[str]:
 
 
 class TorchEngine:
-    """The plain twin: DDP, torch.autocast, the same optimizer. The reference for what DeepSpeed must compute."""
+    """The plain twin: torch.autocast, the same optimizer. The reference for what DeepSpeed must compute."""
 
     def __init__(
         self,
@@ -217,20 +217,17 @@ class TorchEngine:
         self.applied = 0
         self.micro_step = 0
         self.guard = BufferGuard(self.module)
-        many = dist.is_initialized() and dist.get_world_size() > 1
-        self.parallel: Any = (
-            nn.parallel.DistributedDataParallel(self.module, broadcast_buffers=False) if many else self.module
-        )
+        share(self.module)
+        self.gradients = MeanOfGradients(self.module)
 
     def forward_backward(self, images: Tensor, targets: Tensor, loss: Loss = soft_cross_entropy) -> Tensor:
         """See Engine. Gradients are reduced only at the last micro-batch of a window."""
         self.guard.remember()
         self.micro_step += 1
-        last = self.micro_step % self.accumulation == 0
-        with nullcontext() if last or self.parallel is self.module else self.parallel.no_sync():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                logits = self.parallel(images)
-            value = loss(logits, targets)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.module(images)
+        value = loss(logits, targets)
+        with self.gradients.taken(last=self.micro_step % self.accumulation == 0):
             (value / self.accumulation).backward()  # type: ignore[no-untyped-call]
         return value.detach()
 

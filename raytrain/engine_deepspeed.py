@@ -1,6 +1,7 @@
 """The same verbs on DeepSpeed: ZeRO 0 to 3 with `torch_autocast` bf16. The only door to deepspeed.
 
-Three of DeepSpeed's own ways are not used, on purpose (docs/LOG.md tells the measurements):
+Four of DeepSpeed's own ways are not used, on purpose (docs/LOG.md tells the measurements):
+- its mean of gradients without ZeRO: raytrain/gradients.py.
 - its checkpoints: they unpickle, detect no damage and refuse another world size. State is gathered by name.
 - its schedulers: they flatten parameter groups. The loop sets the learning rate.
 - its shared-memory all-reduce on CPUs: it compiles C++ for a minute at the first start of every machine.
@@ -30,6 +31,8 @@ from raytrain.engine import (
     moment_keys,
     moments_of,
 )
+from raytrain.execution import lay_out
+from raytrain.gradients import MeanOfGradients
 from raytrain.losses import soft_cross_entropy
 from raytrain.optim import set_lr
 from raytrain.plan import RunPlan
@@ -69,6 +72,10 @@ class DeepSpeedEngine:
         )
         self.module: nn.Module = self.engine.module
         self.device: torch.device = self.engine.device
+        self.gradients = MeanOfGradients(self.module) if self.stage == 0 else None
+        if self.stage == 0:
+            self.engine.enable_backward_allreduce = False
+            lay_out(self.module, plan.recipe.execution)  # only now: DeepSpeed broadcasts weights as bytes
         self.inner: torch.optim.Optimizer = optimizer
         self.ema = ema
         self.applied = 0
@@ -77,9 +84,11 @@ class DeepSpeedEngine:
     def forward_backward(self, images: Tensor, targets: Tensor, loss: Loss = soft_cross_entropy) -> Tensor:
         """See Engine."""
         self.guard.remember()
+        last = bool(self.engine.is_gradient_accumulation_boundary())
         value = loss(self.engine(images), targets)
-        self.engine.backward(value)
-        if not self.engine.is_gradient_accumulation_boundary():
+        with self.gradients.taken(last) if self.gradients is not None else nullcontext():
+            self.engine.backward(value)
+        if not last:
             self.engine.step()  # moves nothing inside a window: it counts the micro-batch
         return value.detach()
 

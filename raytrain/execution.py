@@ -15,18 +15,19 @@ from torchvision.ops import StochasticDepth
 from raytrain.recipe import Execution
 
 
-def prepare(module: nn.Module, execution: Execution, engine: str) -> None:
-    """Make the network compute as asked, in place. A copy for an average (`Ema`) is to be made before.
-
-    DeepSpeed broadcasts weights as bytes, which torch refuses for weights that lie channels last: there they do not.
-    """
-    if execution.channels_last and engine == "torch":
-        module.to(memory_format=torch.channels_last)
+def prepare(module: nn.Module, execution: Execution) -> None:
+    """Make the network compute as asked, in place. A copy for an average (`Ema`) is to be made before."""
     if execution.checkpointing:
         for block in blocks(module):
             _recompute(block)
     if execution.compile:
         module.compile()
+
+
+def lay_out(module: nn.Module, execution: Execution) -> None:
+    """Give weights the layout of `laid_out`'s images, in place. Not to those that ZeRO 1 to 3 lay end to end."""
+    if execution.channels_last:
+        module.to(memory_format=torch.channels_last)
 
 
 def laid_out(images: Tensor, execution: Execution) -> Tensor:

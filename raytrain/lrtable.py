@@ -87,7 +87,7 @@ def cost(plan: RunPlan, rows: list[Rates]) -> str:
     """What the groups cost ZeRO: padding by its rule, and a reduction and a gather each (counted: docs/LOG.md)."""
     decay = f"decay: what a step takes off a weight, lr x {plan.recipe.optimizer.weight_decay:g}"
     groups = f"{len(rows)} group{'' if len(rows) == 1 else 's'}"
-    if plan.placement.engine == "torch":
+    if not plan.placement.zero_stage:
         return f"{decay}\n{groups}"
     workers = plan.placement.workers
     padding = zero_padding([row.numbers for row in rows], workers)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from raytrain.errors import RunError
-from raytrain.execution import prepare
+from raytrain.execution import lay_out, prepare
 from raytrain.losses import soft_cross_entropy
 from raytrain.models.build import build
 from raytrain.plan import RunPlan
@@ -56,7 +56,7 @@ def settle(plan: RunPlan, ranks: Ranks, log: RunLog, trial: Callable[[RunPlan, R
         if found is None:
             raise RunError(
                 f"out of memory even at micro-batch {sizes[0]} on {here['device']}: use a smaller model or "
-                "--set view.image_size=..., or more workers, among which ZeRO splits the optimizer"
+                "--set view.image_size=..., or --zero 2 on more workers, which splits gradients and optimizer"
             )
         log.event(EVENT, size=found, planned=plan.placement.micro_batch, **here, tried=tried)
     accumulation = plan.recipe.global_batch // ranks.world // found
@@ -87,7 +87,9 @@ def on_device(plan: RunPlan, ranks: Ranks) -> Fits:
     recipe = plan.recipe
     module = build(recipe.model, plan.data.classes, recipe.view.image_size, seed=recipe.seed).to(ranks.device)
     quick = recipe.execution.model_copy(update={"compile": False})  # it would take minutes for each size
-    prepare(module, quick, plan.placement.engine)
+    prepare(module, quick)
+    if plan.placement.zero_stage == 0:
+        lay_out(module, quick)
     return lambda size: try_out(module, plan, ranks.device, size)
 
 

@@ -81,7 +81,11 @@ def _what(plan: RunPlan) -> list[Row]:
         ),
         *_teacher(plan),
         Row("fleet", f"{placement.fleet}: {placement.workers} x {each}"),
-        Row("engine", f"{placement.engine}, ZeRO {placement.zero_stage}, {recipe.precision}"),
+        Row(
+            "engine",
+            f"{placement.engine}, ZeRO {placement.zero_stage}, {recipe.precision}",
+            "placement.zero_stage",
+        ),
         *_computed(recipe),
     ]
 

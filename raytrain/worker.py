@@ -21,7 +21,7 @@ from raytrain.engine import Engine, TorchEngine, average_buffers
 from raytrain.errors import RunError
 from raytrain.evaluate import evaluate
 from raytrain.evaluation import Evaluation
-from raytrain.execution import prepare
+from raytrain.execution import lay_out, prepare
 from raytrain.hang import HangWatch, stacks_file
 from raytrain.job import Job
 from raytrain.loop import Run, train
@@ -110,13 +110,14 @@ def start(job: Job, data: Data, ranks: Ranks, log: RunLog) -> tuple[Engine, Trai
     module.to(ranks.device)
     optimizer = make_optimizer(module, plan.recipe, plan.lr)
     ema = Ema(module, plan.recipe.ema_decay) if plan.recipe.ema_decay is not None else None
-    prepare(module, plan.recipe.execution, plan.placement.engine)
+    prepare(module, plan.recipe.execution)
     engine: Engine
     if plan.placement.engine == "deepspeed":
         from raytrain.engine_deepspeed import DeepSpeedEngine
 
         engine = DeepSpeedEngine(module, optimizer, plan, ema)
     else:
+        lay_out(module, plan.recipe.execution)
         engine = TorchEngine(
             module,
             optimizer,

@@ -67,18 +67,19 @@ def make(plan: "RunPlan", device: str) -> "Engine":
     import torch
 
     from raytrain.engine import TorchEngine
-    from raytrain.execution import prepare
+    from raytrain.execution import lay_out, prepare
     from raytrain.models.build import build
     from raytrain.optim import make_optimizer
 
     recipe = plan.recipe
     module = build(recipe.model, plan.data.classes, recipe.view.image_size, seed=recipe.seed).to(device)
     optimizer = make_optimizer(module, recipe, plan.lr)
-    prepare(module, recipe.execution, plan.placement.engine)
+    prepare(module, recipe.execution)
     if plan.placement.engine == "deepspeed":
         from raytrain.engine_deepspeed import DeepSpeedEngine
 
         return DeepSpeedEngine(module, optimizer, plan)
+    lay_out(module, recipe.execution)
     return TorchEngine(
         module, optimizer, device=torch.device(device), accumulation=plan.placement.accumulation,
         clip_norm=recipe.optimizer.clip_norm, bf16=recipe.precision == "bf16",

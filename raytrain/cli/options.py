@@ -55,7 +55,10 @@ TeacherUrl = Annotated[
     typer.Option("--teacher", metavar="CHECKPOINT", help="Distil from this checkpoint, or a run's newest."),
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="deepspeed, or torch for its plain twin.")]
-ZeroStage = Annotated[int, typer.Option("--zero", min=0, max=3, help="DeepSpeed's ZeRO stage.")]
+ZeroStage = Annotated[
+    int | None,
+    typer.Option("--zero", min=0, max=3, help="DeepSpeed's ZeRO stage.", show_default="the lowest that fits"),
+]
 AutoMicroBatch = Annotated[
     bool,
     typer.Option(
@@ -81,7 +84,7 @@ def make_plan(
     init: str | None,
     init_classes: str | None = None,
     engine: str,
-    zero: int,
+    zero: int | None,
     auto_micro_batch: bool = False,
     held: "Init | None" = None,
     teacher: str | None = None,
@@ -118,7 +121,7 @@ def make_plan(
         init=_init(init, init_classes, held),
         teacher=_teacher(teacher, held_teacher, there.classes) if teacher else None,
         engine="deepspeed" if engine == "deepspeed" else "torch",
-        zero_stage=cast("Stage", zero),
+        zero_stage=cast("Stage | None", zero),
         auto_micro_batch=auto_micro_batch,
     )
     if data and isinstance(there, Mix):

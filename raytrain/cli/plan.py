@@ -45,7 +45,7 @@ def plan(
     init_classes: InitClasses = None,
     teacher: TeacherUrl = None,
     engine: EngineName = "deepspeed",
-    zero: ZeroStage = 1,
+    zero: ZeroStage = None,
     auto_micro_batch: AutoMicroBatch = False,
     lr_table: Annotated[
         bool,

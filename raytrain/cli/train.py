@@ -43,7 +43,7 @@ def train(
     init_classes: InitClasses = None,
     teacher: TeacherUrl = None,
     engine: EngineName = "deepspeed",
-    zero: ZeroStage = 1,
+    zero: ZeroStage = None,
     auto_micro_batch: AutoMicroBatch = False,
     max_bad: Annotated[
         float,

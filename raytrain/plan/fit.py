@@ -1,10 +1,12 @@
-"""What fits: the largest micro-batch of a worker, and what the next larger one would need."""
+"""What fits: the lowest stage of ZeRO, a worker's largest micro-batch, and what the next larger one would need."""
+
+from collections.abc import Sequence
 
 from cluster.fleet import Fleet
 from raytrain.errors import UsageError
 from raytrain.plan.memory import SHARE, memory, parameter_count
 from raytrain.plan.nearest import nothing_fits
-from raytrain.plan.values import Larger, Memory, Placement, Teacher
+from raytrain.plan.values import EngineName, Larger, Memory, Placement, Stage, Teacher
 from raytrain.recipe import Recipe
 
 
@@ -14,27 +16,43 @@ def micro_batches(recipe: Recipe, workers: int) -> list[int]:
     return [n for n in range(1, share + 1) if share % n == 0 and n % recipe.regularization.unit == 0]
 
 
+def allowed_stages(engine: EngineName, asked: Stage | None) -> tuple[Stage, ...]:
+    """ZeRO's stages that a plan may choose from, in this order. Each costs a step more than the one before.
+
+    Stage 3 is for networks that do not fit a worker whole, which none of ours is: it has to be asked for.
+    """
+    if engine == "torch":
+        return (0,)
+    return (0, 1, 2) if asked is None else (asked,)
+
+
 def fit(
-    recipe: Recipe, fleet: Fleet, placement: Placement, classes: int, teacher: Teacher | None
+    recipe: Recipe,
+    fleet: Fleet,
+    asked: Placement,
+    stages: Sequence[Stage],
+    classes: int,
+    teacher: Teacher | None,
 ) -> tuple[Placement, Larger | None, dict[str, str]]:
-    """The placement with the largest micro-batch that fits, the next larger one, and the rules.
+    """`asked` with the first stage at which any micro-batch fits, the largest that does, the next one, and the rules.
 
     Raises UsageError where the global batch does not divide or nothing fits, with the nearest that does.
     """
-    _check_division(recipe, placement.workers)
+    _check_division(recipe, asked.workers)
     count = parameter_count(recipe, classes)
+    sizes = micro_batches(recipe, asked.workers)
+    room = fleet.memory_gib * 2**30 * SHARE
 
-    def held(size: int) -> Memory:
+    def held(placement: Placement, size: int) -> Memory:
         return memory(recipe, placement.model_copy(update={"micro_batch": size}), count, teacher)[0]
 
-    sizes = micro_batches(recipe, placement.workers)
-    room = fleet.memory_gib * 2**30 * SHARE
-    fitting = [size for size in sizes if held(size).total <= room]
-    if not fitting:
-        raise UsageError(nothing_fits(recipe, fleet, placement, classes, teacher))
-    best = fitting[-1]
+    placements = [asked.model_copy(update={"zero_stage": stage}) for stage in stages]
+    placement = next((one for one in placements if held(one, sizes[0]).total <= room), None)
+    if placement is None:
+        raise UsageError(nothing_fits(recipe, fleet, asked, stages, classes, teacher))
+    best = max(size for size in sizes if held(placement, size).total <= room)
     larger = next((size for size in sizes if size > best), None)
-    found = None if larger is None else Larger(micro_batch=larger, worker_gib=held(larger).total / 2**30)
+    found = Larger(micro_batch=larger, worker_gib=held(placement, larger).total / 2**30) if larger else None
     parity = {1: "divisor", 2: "even divisor"}.get(
         recipe.regularization.unit, f"divisor in {recipe.regularization.unit}s"
     )
@@ -42,6 +60,8 @@ def fit(
     rules = {
         "placement.micro_batch": f"largest {parity} of {share} that fits {SHARE:.0%} of {fleet.memory_gib:g} GiB"
     }
+    if len(stages) > 1:
+        rules["placement.zero_stage"] = "the lowest stage that fits; higher ones need more time"
     if found is not None:
         rules |= {
             "estimates.larger.micro_batch": f"the next {parity} of {share}",

@@ -5,8 +5,10 @@ parameter group: tests/raytrain/test_plan_memory.py holds them against the real 
 (BatchNorm's statistics, Swin's tables of positions) and counters of steps. Activations are an estimate.
 """
 
+from collections.abc import Sequence
+
 from raytrain.models.arithmetic import activation_bytes, parameters
-from raytrain.plan.values import Memory, Placement, Teacher
+from raytrain.plan.values import Memory, Placement, Stage, Teacher
 from raytrain.recipe import Recipe
 
 CHECKPOINTED = 0.5
@@ -23,6 +25,9 @@ FP32 = 4
 BUCKET = 50_000_000
 """Numbers that ZeRO reduces at a time (`reduce_bucket_size`). DeepSpeed's own choice is 500 million, in fp32 and, under
 autocast, a second time for what travels in bf16: 4 GB of every GPU, for networks of 100 to 200 million parameters."""
+
+BUCKET_BYTES = 25 * 2**20
+"""Gradients that travel together without ZeRO (raytrain/gradients.py), as in torch's DDP (`bucket_cap_mb`)."""
 
 
 def memory(
@@ -42,10 +47,16 @@ def memory(
     return held, _because(recipe, placement, held, count)
 
 
-def smallest_memory(recipe: Recipe, placement: Placement, classes: int, teacher: Teacher | None) -> Memory:
-    """What a worker holds at the smallest micro-batch that the recipe allows: where that is too much, nothing fits."""
-    smallest = placement.model_copy(update={"micro_batch": recipe.regularization.unit})
-    return memory(recipe, smallest, parameter_count(recipe, classes), teacher)[0]
+def smallest_memory(
+    recipe: Recipe, placement: Placement, stages: Sequence[Stage], classes: int, teacher: Teacher | None
+) -> int:
+    """Bytes that a worker holds at the recipe's smallest micro-batch and the leanest of these stages of ZeRO.
+
+    Where that is too much, nothing fits.
+    """
+    count, size = parameter_count(recipe, classes), recipe.regularization.unit
+    smallest = [placement.model_copy(update={"micro_batch": size, "zero_stage": stage}) for stage in stages]
+    return min(memory(recipe, one, count, teacher)[0].total for one in smallest)
 
 
 def gradient_bytes(placement: Placement, count: int) -> int:
@@ -54,9 +65,9 @@ def gradient_bytes(placement: Placement, count: int) -> int:
 
 
 def reduction_bytes(recipe: Recipe, placement: Placement, count: int) -> int:
-    """Of what gradients travel in: ZeRO's buckets, one for each precision they are sent in; without ZeRO, all."""
+    """Of what gradients travel in: ZeRO's buckets, one for each precision they are sent in; without ZeRO, one."""
     if not placement.zero_stage:
-        return FP32 * count if placement.workers > 1 else 0
+        return min(BUCKET_BYTES, FP32 * count) if placement.workers > 1 else 0
     return FP32 * min(BUCKET, count) * (2 if recipe.precision == "bf16" else 1)
 
 
@@ -92,11 +103,10 @@ def _because(recipe: Recipe, placement: Placement, held: Memory, count: int) -> 
     apart = f" / {placement.workers} workers" if placement.workers > 1 else ""
     own = " and ZeRO's own copy of the weights"
     buckets = f"{min(BUCKET, count):,} numbers of 4 bytes"
-    all_of_them = "DDP's buckets" if placement.engine == "torch" else "all at once"
     if zero:
         reduction = f"ZeRO's bucket of {buckets}{', another for those sent in bf16' if held.autocast else ''}"
     else:
-        reduction = f"4 bytes a parameter, {all_of_them}" if held.reduction else "none: one worker"
+        reduction = "a bucket of 25 MiB, if there are as many" if held.reduction else "none: one worker"
     rules = {
         "weights": "4 bytes a parameter: fp32, whole on every worker"
         + (" while they are used, which is always below 1e9 of them" if placement.zero_stage == 3 else ""),

@@ -1,12 +1,12 @@
 """Where nothing fits: the nearest that does. Each way out is a change of one command line, computed like the plan."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cluster.fleet import Fleet
 from raytrain.models.spec import ModelSpec, SwinSpec
 from raytrain.plan.memory import SHARE, smallest_memory
-from raytrain.plan.values import Placement, Teacher
+from raytrain.plan.values import Placement, Stage, Teacher
 from raytrain.recipe import Recipe
 
 STEP = 32
@@ -14,24 +14,31 @@ STEP = 32
 
 
 class Way(NamedTuple):
-    """What to write on the command line, and the run it makes."""
+    """What to write on the command line, and the run it makes, at one of these stages of ZeRO."""
 
     words: str
     recipe: Recipe
     placement: Placement
+    stages: Sequence[Stage]
 
 
 def nothing_fits(
-    recipe: Recipe, fleet: Fleet, placement: Placement, classes: int, teacher: Teacher | None
+    recipe: Recipe,
+    fleet: Fleet,
+    placement: Placement,
+    stages: Sequence[Stage],
+    classes: int,
+    teacher: Teacher | None,
 ) -> str:
     """The message where even the smallest micro-batch is too large: what it needs, and what would fit."""
 
     def need(way: Way) -> float:
         """GiB that a worker has to have."""
-        return smallest_memory(way.recipe, way.placement, classes, teacher).total / 2**30 / SHARE
+        return smallest_memory(way.recipe, way.placement, way.stages, classes, teacher) / 2**30 / SHARE
 
-    asked = need(Way("", recipe, placement))
-    found = [*nearest(recipe, fleet, placement, lambda way: need(way) <= fleet.memory_gib)]
+    start = Way("", recipe, placement, stages)
+    asked = need(start)
+    found = [*nearest(start, fleet, lambda way: need(way) <= fleet.memory_gib)]
     rows = [*((way.words, need(way)) for way in found), ("a fleet of more memory_gib", asked)]
     width = max(len(words) for words, _ in rows)
     return (
@@ -42,9 +49,8 @@ def nothing_fits(
     )
 
 
-def nearest(recipe: Recipe, fleet: Fleet, placement: Placement, fits: Callable[[Way], bool]) -> Iterator[Way]:
+def nearest(start: Way, fleet: Fleet, fits: Callable[[Way], bool]) -> Iterator[Way]:
     """The mildest way of each kind that fits; where none of one kind does, the mildest of all kinds together."""
-    start = Way("", recipe, placement)
     kinds = [list(kind(start, fleet)) for kind in (_recomputed, _halved, _split, _more_workers, _smaller)]
     alone = [way for ways in kinds for way in [next(filter(fits, ways), None)] if way is not None]
     if alone:
@@ -63,11 +69,19 @@ def nearest(recipe: Recipe, fleet: Fleet, placement: Placement, fits: Callable[[
 Changes = Mapping[str, object]
 
 
-def _add(way: Way, words: str, *, recipe: Changes | None = None, placement: Changes | None = None) -> Way:
+def _add(
+    way: Way,
+    words: str,
+    *,
+    recipe: Changes | None = None,
+    placement: Changes | None = None,
+    stages: Sequence[Stage] = (),
+) -> Way:
     return Way(
         f"{way.words} {words}".strip(),
         way.recipe.model_copy(update=recipe or {}),
         way.placement.model_copy(update=placement or {}),
+        stages or way.stages,
     )
 
 
@@ -87,10 +101,12 @@ def _split(way: Way, _fleet: Fleet) -> Iterator[Way]:
     if way.placement.workers == 1:
         return
     if way.placement.engine == "torch":
-        yield _add(way, "--engine deepspeed", placement={"engine": "deepspeed", "zero_stage": 1})
-    if way.placement.zero_stage < 2:
-        words = "--zero 2" if way.placement.engine == "deepspeed" else "--engine deepspeed --zero 2"
-        yield _add(way, words, placement={"engine": "deepspeed", "zero_stage": 2})
+        yield _add(way, "--engine deepspeed", placement={"engine": "deepspeed"}, stages=(0, 1, 2))
+        return
+    splitting: tuple[Stage, ...] = (1, 2)
+    for stage in splitting:
+        if stage > max(way.stages):
+            yield _add(way, f"--zero {stage}", stages=(stage,))
 
 
 def _more_workers(way: Way, fleet: Fleet) -> Iterator[Way]:

@@ -1,7 +1,5 @@
 """`resolve(recipe, fleet, data)`: the whole run, by pure arithmetic. No torch, no Ray, no clock."""
 
-from typing import Literal
-
 from cluster.fleet import Fleet
 from data_shards.mix import Data
 from raytrain.errors import UsageError
@@ -9,13 +7,14 @@ from raytrain.groups import layer_count
 from raytrain.models.arithmetic import forward_macs, parameters, stage_sides
 from raytrain.models.spec import SwinSpec
 from raytrain.plan.facts import DataFacts, data_because, data_facts
-from raytrain.plan.fit import fit
+from raytrain.plan.fit import allowed_stages, fit
 from raytrain.plan.interval import because, in_steps, interval_minutes
 from raytrain.plan.lengths import lengths_of
 from raytrain.plan.memory import memory, optimizer_moments
 from raytrain.plan.speed import time, train_gflops
 from raytrain.plan.traffic import traffic_of
 from raytrain.plan.values import (
+    EngineName,
     Estimates,
     Init,
     Larger,
@@ -36,11 +35,14 @@ def resolve(
     url: str | None = None,
     init: Init | None = None,
     teacher: Teacher | None = None,
-    engine: Literal["deepspeed", "torch"] = "deepspeed",
-    zero_stage: Stage = 1,
+    engine: EngineName = "deepspeed",
+    zero_stage: Stage | None = None,
     auto_micro_batch: bool = False,
 ) -> RunPlan:
-    """Derive the whole run. `url` is where the data lies. Raises UsageError where the recipe does not fit."""
+    """Derive the whole run. `url` is where the data lies, no `zero_stage` the lowest that fits.
+
+    Raises UsageError where the recipe does not fit.
+    """
     if recipe.optimizer.layer_decay != 1:
         layer_count(recipe.model)  # raises where there is no order of layers
     if isinstance(recipe.model, SwinSpec):
@@ -66,9 +68,10 @@ def resolve(
         micro_batch_auto=auto_micro_batch,
         accumulation=1,
         engine=engine,
-        zero_stage=0 if engine == "torch" else zero_stage,
+        zero_stage=0,
     )
-    placement, larger, fit_because = fit(recipe, fleet, asked, facts.classes, teacher)
+    stages = allowed_stages(engine, zero_stage)
+    placement, larger, fit_because = fit(recipe, fleet, asked, stages, facts.classes, teacher)
     if auto_micro_batch:
         guess = f"a first guess, the workers try: {fit_because['placement.micro_batch']}"
         fit_because["placement.micro_batch"] = guess

@@ -18,6 +18,7 @@ from raytrain.models.spec import ModelSpec
 from raytrain.plan.facts import DataFacts
 from raytrain.recipe import Recipe
 
+EngineName = Literal["deepspeed", "torch"]
 Stage = Literal[0, 1, 2, 3]
 """Of DeepSpeed's ZeRO."""
 
@@ -68,7 +69,7 @@ class Placement(Value):
     micro_batch: int
     micro_batch_auto: bool = False
     accumulation: int
-    engine: Literal["deepspeed", "torch"]
+    engine: EngineName
     zero_stage: Stage
 
 

@@ -107,5 +107,5 @@ def test_a_fleet_too_small_for_the_plan_is_told_the_nearest_that_fits(monkeypatc
     monkeypatch.setenv(
         "RAYTRAIN_FLEET", '{"name": "small", "workers_per_node": 4, "gpu": true, "memory_gib": 3}'
     )
-    with pytest.raises(UsageError, match=r"fleet 'small' has 3.*\n.*--zero 2 --workers 8 +2\.\d+ GiB"):
+    with pytest.raises(UsageError, match=r"fleet 'small' has 3.*\n.*--workers 16 +2\.\d+ GiB"):
         CliRunner().invoke(plan, ["swin_l_22k_224"], catch_exceptions=False)

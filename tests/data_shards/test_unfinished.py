@@ -79,7 +79,10 @@ def test_the_command_aborts_all_of_a_set_and_leaves_its_neighbour(s3_url: str, s
         begin(s3_url, s3_endpoint, f"a/shards/{number:02d}.tar")
     begin(s3_url, s3_endpoint, "ab/shards/0.tar")
     open_store(s3_url).write("a/shards/whole.tar", b"whole")
-    assert run("sweep", f"{s3_url}/a") == f"{s3_url}/a: 12 unfinished uploads aborted, 0 younger than 24 h left\n"
+    assert (
+        run("sweep", f"{s3_url}/a")
+        == f"{s3_url}/a: 12 unfinished uploads aborted, 0 younger than 24 h left\n"
+    )
     assert keys(open_store(s3_url)) == ["ab/shards/0.tar"]
     assert open_store(s3_url).list("a/") == ["a/shards/whole.tar"]
     told = json.loads(run("sweep", f"{s3_url}/ab", "--older-than", "1e9", "--json"))
@@ -101,7 +104,9 @@ def test_drafts_of_others_on_a_disk_stay(tmp_path: Path) -> None:
         draft, name = _open_draft(tmp_path / key)
         os.close(draft)
         os.utime(name, (0, 0))
-    assert run("sweep", str(tmp_path)) == f"{tmp_path}: 2 unfinished uploads aborted, 0 younger than 24 h left\n"
+    assert (
+        run("sweep", str(tmp_path)) == f"{tmp_path}: 2 unfinished uploads aborted, 0 younger than 24 h left\n"
+    )
     assert keys(open_store(str(tmp_path))) == sorted(STRANGE)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from raytrain import checkpoint
 from raytrain.errors import ResumeLater, UsageError
-from raytrain.execution import blocks, laid_out, prepare
+from raytrain.execution import blocks, laid_out, lay_out, prepare
 from raytrain.manifest import key_of, verify
 from raytrain.models.build import build
 from raytrain.models.spec import ModelSpec, VitSpec
@@ -30,7 +30,8 @@ PLAIN = Execution(channels_last=False)
 def passed(spec: ModelSpec, execution: Execution) -> tuple[nn.Module, torch.Tensor, int]:
     """A network after one forward and backward pass with drop path, its logits, and the bytes kept in between."""
     module = build(spec, 5, 32, seed=3)
-    prepare(module, execution, "torch")
+    prepare(module, execution)
+    lay_out(module, execution)
     weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}
     alive = []

@@ -167,7 +167,7 @@ def test_zero_splits_the_optimizer_and_the_plain_engine_does_not() -> None:
 
     number = tiny_plan().estimates.parameters / 2**30
     whole = 12 * number  # two moments and ZeRO's own fp32 copy of the weights
-    buckets = 8 * number  # one for what is sent in fp32, one in bf16; DDP's are 4, and none for one worker
+    buckets = 8 * number  # one for what is sent in fp32, one in bf16; 4 without ZeRO, and none for one worker
     assert gib("deepspeed", 1) - gib("torch", 1) == pytest.approx(4 * number + buckets)
     assert gib("torch", 4) - gib("deepspeed", 4) == pytest.approx(
         8 * number + 4 * number - whole / 4 - buckets
@@ -184,10 +184,24 @@ def test_zero_splits_the_optimizer_and_the_plain_engine_does_not() -> None:
     )
 
 
+def test_zero_splits_no_more_than_has_to_be() -> None:
+    """Swin-L on 8 workers: whole optimizers while they fit, then shares of them, then shares of gradients too."""
+
+    def stage(gib: float, **options: object) -> int:
+        fleet = Fleet(name="x", workers_per_node=8, gpu=True, memory_gib=gib)
+        return resolve(recipe("swin_l_22k_224"), fleet, imagenet("22k"), **options).placement.zero_stage
+
+    needs = [5.33, 4.04, 3.11]
+    assert [stage(need + 0.01) for need in needs] == [0, 1, 2]
+    assert [stage(need - 0.01) for need in needs[:2]] == [1, 2]
+    assert stage(80, zero_stage=2) == 2
+    assert stage(80, engine="torch") == 0
+
+
 def test_a_model_that_does_not_fit_names_both_sizes() -> None:
     small = Fleet(name="closet", memory_gib=1.5)
     with pytest.raises(
-        UsageError, match=r"swin_b_22k_224 needs about 3\.60 GiB per worker even at micro-batch 2, .* 1\.5 "
+        UsageError, match=r"swin_b_22k_224 needs about 2\.63 GiB per worker even at micro-batch 2, .* 1\.5 "
     ):
         resolve(recipe("swin_b_22k_224"), small, imagenet("22k"))
 
@@ -286,7 +300,8 @@ def test_rules_are_given_for_numbers_that_exist() -> None:
     derived = {f"lengths.{name}" for name in tree["lengths"]} | {
         f"estimates.{path}" for path in flatten(tree["estimates"])
     }
-    assert derived | {"lr", "placement.micro_batch", "placement.accumulation"} == set(plan.because)
+    chosen = {f"placement.{name}" for name in ("zero_stage", "micro_batch", "accumulation")}
+    assert derived | chosen | {"lr"} == set(plan.because)
 
 
 @pytest.mark.parametrize(

@@ -189,30 +189,35 @@ CHECKPOINTING = "--set execution.checkpointing=true"
 
 
 @pytest.mark.parametrize(
-    ("name", "gib", "named"),
+    ("name", "gib", "zero", "named"),
     [
-        ("swin_l_22k_224", 3.6, ["--zero 2"]),
-        ("swin_l_22k_224", 2.5, [f"{CHECKPOINTING} --zero 2 --workers 32"]),
-        ("swin_l_1k_384_from_22k", 3.5, ["--set view.image_size=192 --set model.window=6"]),
-        ("cbam_resnext101_1k_2018", 1.0, [f"{CHECKPOINTING} --zero 2"]),
+        ("swin_l_22k_224", 4.2, 0, ["--zero 1"]),
+        ("swin_l_22k_224", 3.6, 0, ["--zero 2"]),
+        ("swin_l_22k_224", 2.5, 1, [f"{CHECKPOINTING} --zero 2 --workers 32"]),
+        ("swin_l_22k_224", 2.5, None, [f"{CHECKPOINTING} --workers 32"]),
+        ("swin_l_1k_384_from_22k", 3.5, 1, ["--set view.image_size=192 --set model.window=6"]),
         (
-            "cbam_resnext101_1k_2018",
-            1.2,
-            [CHECKPOINTING, "--zero 2", "--workers 16", "--set view.image_size=192"],
+            "swin_l_1k_384_from_22k",
+            4.0,
+            None,
+            [CHECKPOINTING, "--workers 64", "--set view.image_size=352 --set model.window=11"],
         ),
+        ("cbam_resnext101_1k_2018", 0.9, None, [CHECKPOINTING, "--set view.image_size=128"]),
     ],
 )
-def test_each_way_out_fits_with_the_need_it_names(name: str, gib: float, named: list[str]) -> None:
+def test_each_way_out_fits_with_the_need_it_names(
+    name: str, gib: float, zero: int | None, named: list[str]
+) -> None:
     """Alone where one kind of change is enough, else the mildest together."""
     fleet = Fleet(name="closet", workers_per_node=8, gpu=True, memory_gib=gib)
-    found = ways(recipe(name), fleet)
+    found = ways(recipe(name), fleet, zero_stage=zero)
     last = found.pop("a fleet of more memory_gib")
     assert last > gib
-    assert planned(recipe(name), fleet.model_copy(update={"memory_gib": last + 0.01}))
+    assert planned(recipe(name), fleet.model_copy(update={"memory_gib": last + 0.01}), zero_stage=zero)
     assert list(found) == named
     for words, need in found.items():
         assert need <= gib
-        settings, options, workers = [], {}, 8
+        settings, options, workers = [], {"zero_stage": zero}, 8
         arguments = iter(shlex.split(words))
         for option in arguments:
             value = next(arguments)

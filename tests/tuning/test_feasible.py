@@ -12,7 +12,7 @@ from tuning.spaces import space
 
 SWIN = recipe("swin_t_1k_224")
 DATA = assumed_data(SWIN.made_for)
-SMALL = Fleet(name="small", nodes=1, workers_per_node=8, gpu=True, memory_gib=3, sustained_tflops=100.0)
+SMALL = Fleet(name="small", nodes=1, workers_per_node=8, gpu=True, memory_gib=2.5, sustained_tflops=100.0)
 CAPACITY = space("swin_capacity", SWIN, "1k")
 
 
@@ -30,7 +30,7 @@ def test_larger_networks_exceed_the_memory_by_more(base):
     over = [found.violations["memory"] for found in asked.values()]
     assert over == sorted(over)
     assert over[2] < 0 < over[3]
-    assert "GiB per worker even at micro-batch 2, and fleet 'small' has 3" in asked["swin_l"].problem
+    assert "GiB per worker even at micro-batch 2, and fleet 'small' has 2.5" in asked["swin_l"].problem
     assert asked["swin_t"].plan == base.model_copy(update={"recipe": asked["swin_t"].plan.recipe})
 
 

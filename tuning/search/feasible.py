@@ -7,6 +7,7 @@ from data_shards.mix import Data
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
 from raytrain.plan import RunPlan, resolve
+from raytrain.plan.fit import allowed_stages
 from raytrain.plan.memory import SHARE, smallest_memory
 from raytrain.recipe import Recipe
 from raytrain.settings import change
@@ -66,12 +67,12 @@ def resolved(recipe: Recipe, base: RunPlan, fleet: Fleet, data: Data) -> RunPlan
         init=base.init,
         teacher=base.teacher,
         engine=base.placement.engine,
-        zero_stage=base.placement.zero_stage,
     )
 
 
 def _memory(recipe: Recipe, fleet: Fleet, base: RunPlan) -> float:
     """The share of a worker's memory that the smallest micro-batch needs."""
     placement = base.placement.model_copy(update={"workers": fleet.workers})
-    held = smallest_memory(recipe, placement, base.data.classes, base.teacher)
-    return held.total / (fleet.memory_gib * 2**30 * SHARE)
+    stages = allowed_stages(placement.engine, None)
+    held = smallest_memory(recipe, placement, stages, base.data.classes, base.teacher)
+    return held / (fleet.memory_gib * 2**30 * SHARE)
