@@ -3,12 +3,14 @@
 Each layer has a process of its own, and all wait while one takes its turn.
 """
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
 from conditions import spread, table, tell
@@ -29,10 +31,13 @@ ENGINES: dict[str, Engine] = {
     "+ DeepSpeed": "deepspeed",
     "+ Ray Train": "deepspeed",
 }
-ROUNDS, STEPS, WARM_UP = 20, 2, 4
+ROUNDS, STEPS, WARM_UP = 40, 2, 4
 CPU = ("cbam_resnext50_1k_2018", ["view.image_size=64", "precision=fp32", "global_batch=8"])
 GPU = ("swin_b_22k_224", ["global_batch=256"])
 SIDES = {"cpu": 64, "cuda": 224}
+
+Turns = list[dict[str, float]]
+"""Seconds of a layer's turns, by clock."""
 
 
 def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
             "device": torch.cuda.get_device_name() if device == "cuda" else device,
         },
         "raw": raw,
-        "medians": {layer: summary(raw[layer], raw[LAYERS[0]], steps) for layer in LAYERS},
+        "medians": summaries(raw, steps),
     }  # fmt: skip
 
 
@@ -114,11 +119,9 @@ def under_ray(address: str, asked: Asked) -> None:
         ).fit()
 
 
-def take_turns(
-    layers: dict[str, Connection], steps: int, say: Callable[[str], None]
-) -> dict[str, list[dict[str, float]]]:
+def take_turns(layers: dict[str, Connection], steps: int, say: Callable[[str], None]) -> dict[str, Turns]:
     """Seconds of each layer's turns of so many steps, on the wall and of its CPU; the order alternates."""
-    raw: dict[str, list[dict[str, float]]] = {layer: [] for layer in layers}
+    raw: dict[str, Turns] = {layer: [] for layer in layers}
     for turn in range(ROUNDS):
         for layer in list(layers)[:: -1 if turn % 2 else 1]:
             layers[layer].send(steps)
@@ -130,15 +133,27 @@ def take_turns(
     return raw
 
 
-def summary(turns: list[dict[str, float]], bare: list[dict[str, float]], steps: int) -> dict[str, Any]:
-    """A step's seconds, and what it takes more than the bare loop's, as a share, turn by turn."""
+def summaries(raw: dict[str, Turns], steps: int) -> dict[str, dict[str, Any]]:
+    """By layer; the first is its own base."""
+    return {
+        layer: summary(raw[layer], raw[LAYERS[0]], raw[above], steps)
+        for above, layer in zip((LAYERS[0], *LAYERS), LAYERS, strict=False)
+    }
+
+
+def summary(turns: Turns, bare: Turns, above: Turns, steps: int) -> dict[str, Any]:
+    """A step's seconds, and what it takes more than the bare loop's and the layer's above it, as a share."""
     return {
         "step": {clock: spread([turn[clock] / steps for turn in turns]) for clock in ("wall", "cpu")},
-        "more": {
-            clock: spread([turn[clock] / base[clock] - 1 for turn, base in zip(turns, bare, strict=True)])
-            for clock in ("wall", "cpu")
-        },
+        "over_bare": {clock: more(turns, bare, clock) for clock in ("wall", "cpu")},
+        "over_above": {clock: more(turns, above, clock) for clock in ("wall", "cpu")},
     }
+
+
+def more(turns: Turns, base: Turns, clock: str) -> dict[str, float]:
+    """The geometric mean of the ratios, turn by turn, less one, and its standard error."""
+    logs = [math.log(turn[clock] / its[clock]) for turn, its in zip(turns, base, strict=True)]
+    return {"mean": math.exp(mean(logs)) - 1, "error": stdev(logs) / math.sqrt(len(logs))}
 
 
 def page(result: dict[str, Any]) -> str:
@@ -146,27 +161,32 @@ def page(result: dict[str, Any]) -> str:
     settings, medians = result["settings"], result["medians"]
 
     def share(told: dict[str, float]) -> str:
-        return f"{told['median']:+.1%} ({told['lowest']:+.1%} to {told['highest']:+.1%})"
+        return f"{told['mean']:+.1%} ± {told['error']:.1%}" if told["error"] else ""
 
     rows = [
-        [layer]
-        + [
-            cell
-            for clock in ("wall", "cpu")
-            for cell in (tell(row["step"][clock], 4), share(row["more"][clock]))
-        ]
+        [layer, tell(row["step"]["wall"], 3)]
+        + [share(row[over][clock]) for clock in ("wall", "cpu") for over in ("over_bare", "over_above")]
         for layer, row in medians.items()
     ]
-    header = ["layers", "a step, s", "over bare torch", "CPU, s", "over bare torch"]
+    header = [
+        "layers",
+        "a step, s",
+        "over bare torch",
+        "over the row above",
+        "CPU: over bare torch",
+        "over the row above",
+    ]
     return f"""## What each layer adds to a step, on {"a CPU" if settings["device"] == "cpu" else settings["device"]}
 
 {table(header, rows)}
 
 How: {settings["recipe"]} with {", ".join(settings["set"])}, one worker, images that lie in memory as they come from the
 loader. Each row has all of those above it; the bare loop has the recipe's mixing and erasing, forward, backward,
-clipping, learning rate and update, and reads the loss. raytrain's loop adds its checks, the ledger, the log and the
-watch over a step that hangs; DeepSpeed is at ZeRO 0, which the plan chooses; Ray Train holds the worker as
-`raytrain train` lets it. All wait while one takes its turn of {settings["steps"]} steps; {settings["rounds"]} rounds,
-the order alternates, ratios are taken round by round: medians (lowest to highest).
+clipping, learning rate and update, and reads the loss. raytrain's loop adds its checks, the ledger, the log, the
+size of every tenth update and the watch over a step that hangs; DeepSpeed is at ZeRO 0, which the plan chooses; Ray
+Train holds the worker as `raytrain train` lets it. All wait while one takes its turn of {settings["steps"]} steps;
+{settings["rounds"]} rounds, the order alternates. Seconds: medians (lowest to highest). Shares: the geometric mean of
+the ratios, round by round, ± its standard error.
 
-Not shown: the loader (it has a table of its own), several workers, whose gradients meet over a network."""
+Not shown: the loader (it has a table of its own), several workers, whose gradients meet over a network. What passes
+over the weights takes the larger share the smaller the batch: 8 images of 64 px are two thirds of one of 224."""
