@@ -4,10 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# two at a time; one thread each: two processes with two threads of torch's wait for each other, up to 15 times as long
-TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
-FAST   := $(TESTS) -m "not ray and not ranks and not slow"
-SLOW   := $(TESTS) -m "ray or ranks or slow"
+# one thread each: two processes with two threads of torch's wait for each other, up to 15 times as long
+FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not ranks and not slow"
 
 .PHONY: demo sweep test fast check bench clean help
 
@@ -48,7 +46,7 @@ sweep: $(READY)
 test: $(READY) check
 	@echo "== every test: about 20 minutes on 2 cores =="
 	$(FAST)
-	$(SLOW)
+	$(BIN)/python -m pytest -m "ray or ranks or slow"
 
 fast: $(READY)
 	$(FAST)

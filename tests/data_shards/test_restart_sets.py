@@ -187,7 +187,7 @@ def test_the_command_marks_by_default_and_says_what_it_costs(photos: Path, tmp_p
         app, ["pack", str(photos), "--out", str(tmp_path / "set"), "--no-restart-markers"]
     )
     assert again.exit_code != 0
-    assert "restart_markers True there, None asked for" in str(again.exception)
+    assert "restart_markers True there, none asked for" in str(again.exception)
 
 
 def test_without_jpegtran_the_command_says_so_and_packs_plain(
