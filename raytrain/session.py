@@ -68,8 +68,8 @@ def check_out(job: Job) -> None:
 
 def run_folder(out: Path | str) -> Path:
     """A study's absolute folder. Raises UsageError for S3: its ledger is appended, which objects cannot be."""
-    if str(out).startswith("s3:"):
-        raise UsageError(f"--out {out}: a study's folder lies on a disk that all workers share, not in S3")
+    if url := url_of(out):
+        raise UsageError(f"--out {url}: a study's folder lies on a disk that all workers share, not in S3")
     return Path(out).absolute()
 
 

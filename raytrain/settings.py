@@ -29,25 +29,25 @@ def parse(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with the values at dotted paths replaced. Raises UsageError naming the field and what it takes."""
+    """The recipe with the values at dotted paths replaced. Raises UsageError naming all fields that are wrong."""
     tree = tree_of(recipe)
     known = sorted(paths(tree))
-    for path, value in changes.items():
-        if path not in known:
-            ends = [field for field in known if field.endswith(f".{path}")]  # "lr" is like none, and ends one
-            near = f"; the nearest: {', '.join(ends)}" if ends else nearest(path, known)
-            raise UsageError(
-                f"recipe '{recipe.name}' has no field '{path}'{near}. All: raytrain recipes --json"
-            )
+    wrong = [_unknown(path, known, recipe.name) for path in changes if path not in known]
+    for path in (path for path in changes if path in known):
         *parents, leaf = path.split(".")
         node = tree
         for parent in parents:
             node = node[parent]
-        node[leaf] = value
+        node[leaf] = changes[path]
     try:
-        return Recipe.model_validate(tree)
+        changed = Recipe.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(_complaint(error.errors()[0], changes)) from None
+        wrong += _complaints(error, changes)
+    if wrong:
+        raise UsageError(
+            wrong[0] if len(wrong) == 1 else "\n  ".join([f"{len(wrong)} things are wrong", *wrong])
+        )
+    return changed
 
 
 def tree_of(recipe: Recipe) -> dict[str, Any]:
@@ -56,16 +56,27 @@ def tree_of(recipe: Recipe) -> dict[str, Any]:
     return tree | {name: getattr(recipe, name) for name in Recipe.model_fields if name not in tree}
 
 
-def _complaint(error: ErrorDetails, changes: Mapping[str, Any]) -> str:
-    """What is wrong, said of the changes that were asked for: those at, above or below the field, else all."""
-    # a model's path holds its family's name, which the user never wrote
-    where = ".".join(str(part) for part in error["loc"] if part not in FAMILIES)
-    near = [
-        path for path in changes if f"{where}.".startswith(f"{path}.") or f"{path}.".startswith(f"{where}.")
-    ]
-    asked = " ".join(f"--set {path}={json.dumps(changes[path])}" for path in near or changes)
-    exact = where in changes or error["type"] == "value_error"
-    return f"{asked}: {'' if exact else f'{where}: '}{needed(error)}"
+def _unknown(path: str, known: Sequence[str], name: str) -> str:
+    ends = [field for field in known if field.endswith(f".{path}")]  # "lr" is like none, and ends one
+    near = f"; the nearest: {', '.join(ends)}" if ends else nearest(path, known)
+    return f"recipe '{name}' has no field '{path}'{near}. All: raytrain recipes --json"
+
+
+def _complaints(error: ValidationError, changes: Mapping[str, Any]) -> list[str]:
+    """What is wrong, said once of each change that was asked for: at, above or below the field, else of all."""
+    told: dict[str, str] = {}
+    for one in error.errors():
+        # a model's path holds its family's name, which the user never wrote
+        where = ".".join(str(part) for part in one["loc"] if part not in FAMILIES)
+        near = [path for path in changes if _within(where, path) or _within(path, where)]
+        asked = " ".join(f"--set {path}={json.dumps(changes[path])}" for path in near or changes)
+        exact = where in changes or one["type"] == "value_error"
+        told.setdefault(asked, f"{asked}: {'' if exact else f'{where}: '}{needed(one)}")
+    return [*told.values()]
+
+
+def _within(inner: str, outer: str) -> bool:
+    return f"{inner}.".startswith(f"{outer}.")
 
 
 def needed(error: ErrorDetails) -> str:

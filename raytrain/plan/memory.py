@@ -106,7 +106,7 @@ def _because(recipe: Recipe, placement: Placement, held: Memory, count: int) -> 
     if zero:
         reduction = f"ZeRO's bucket of {buckets}{', another for those sent in bf16' if held.autocast else ''}"
     else:
-        reduction = "a bucket of 25 MiB, if there are as many" if held.reduction else "none: one worker"
+        reduction = "a bucket of at most 25 MiB" if held.reduction else "none: one worker"
     rules = {
         "weights": "4 bytes a parameter: fp32, whole on every worker"
         + (" while they are used, which is always below 1e9 of them" if placement.zero_stage == 3 else ""),

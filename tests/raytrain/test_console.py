@@ -380,7 +380,7 @@ def test_train_into_another_run_says_so(raytrain: Callable[..., Said], data: Pat
     assert said.err.startswith(f"error: {tmp_path}/run holds another run; the plans differ in\n")
     assert '\n  recipe.name: "tiny" -> "smoke_swin_22k"\n' in said.err
     said = raytrain("tune", SWIN, "--data", data, "--out", "s3://bucket/study")
-    assert (said.code, "a study's folder lies on a disk" in said.err) == (2, True)
+    assert (said.code, "--out s3://bucket/study: a study's folder lies on a disk" in said.err) == (2, True)
 
 
 @pytest.fixture

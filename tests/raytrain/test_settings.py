@@ -98,6 +98,21 @@ def test_an_unknown_path_names_the_nearest(setting: str, nearest: str) -> None:
     assert nearest in said.split("nearest: ")[1].removesuffix(". All: raytrain recipes --json").split(", ")
 
 
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(UsageError) as refused:
+        change(
+            recipe(SWIN),
+            parse(["lr=1", "epochs=0", "seed=1", "optimizer.betas=[0.9, 1, 2]", "precision=fp16"]),
+        )
+    assert str(refused.value).split("\n  ") == [
+        "4 things are wrong",
+        f"recipe '{SWIN}' has no field 'lr'; the nearest: optimizer.lr. All: raytrain recipes --json",
+        "--set epochs=0: should be greater than 0",
+        "--set optimizer.betas=[0.9, 1, 2]: should have 2 entries, not 3",
+        "--set precision=\"fp16\": should be 'bf16' or 'fp32'",
+    ]
+
+
 REFUSED = [
     (SWIN, "optimizer.lr=fast", "should be a valid number"),
     (SWIN, "optimizer.lr=-1", "should be greater than 0"),

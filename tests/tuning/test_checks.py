@@ -81,6 +81,8 @@ def test_class_mix_says_which_shard_is_the_worst_and_nothing_of_one_alone() -> N
     assert (alike.green, "is 0.0 deviations" in alike.found) == (True, True)
     alone = checks.class_mix([[400, 1]])
     assert (alone.green, alone.found) == (True, "one shard holds every image, so none has a mix of its own")
+    one = checks.class_mix([[40, 0], [30, 0]])
+    assert (one.green, one.found) == (True, "every image is of one class")
 
 
 def test_input_must_be_faster_than_the_network() -> None:
