@@ -26,7 +26,7 @@ SHARE = 0.02  # of the time, that steps may wait
 
 
 def measure(scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """CPU workers of one thread each, as `raytrain train` makes them: DeepSpeed, ZeRO 1, gloo."""
+    """CPU workers of one thread each, on gloo, with DeepSpeed's ZeRO 1: its state is parted, and has to be gathered."""
     from gloo import on_ranks
 
     raw, checkpoint_bytes = {}, 0

@@ -13,7 +13,7 @@ from cluster.places import Kuberay, Slurm, Vms
 def wrong_fields(error: ValidationError, fleet: type[BaseModel]) -> str:
     """All that a validation found, in the words of the file: one line for one thing, else a line for each."""
     kinds: dict[str, type[BaseModel]] = {"kuberay": Kuberay, "vms": Vms, "slurm": Slurm}
-    found = error.errors()
+    found = [one for one in error.errors() if one["type"] != "too_short" or not one["input"]]
     lines = [_complaint(one) for one in found if one["type"] != "extra_forbidden"]
     unknown = [one["loc"] for one in found if one["type"] == "extra_forbidden"]
     for place, group in groupby(unknown, key=lambda loc: loc[:-1]):
@@ -23,13 +23,15 @@ def wrong_fields(error: ValidationError, fleet: type[BaseModel]) -> str:
 
 
 def _complaint(error: ErrorDetails) -> str:
-    where, value = _path(error["loc"]), json.dumps(error["input"], default=str)
+    where, value = _path(error["loc"]), _shown(error["input"])
     match error["type"]:
         case "value_error":
             return str(error["ctx"]["error"])
         case "missing":
             return f"{where}: this one is missing"
-        case "model_type":
+        case "invalid_key":
+            return f"{where}: a field's name should be text"
+        case "model_type" | "dict_type":
             return f"{where or 'the file'}: should be fields with their values, not {value}"
         case "string_type":
             return f"{where}: {value} should be text, in quotes where it looks like something else"
@@ -40,6 +42,11 @@ def _complaint(error: ErrorDetails) -> str:
         case "too_short":
             return f"{where}: should have at least {error['ctx']['min_length']} entry"
     return f"{where}: {value} {re.sub(r'^Input ', '', error['msg'])}"
+
+
+def _shown(value: object) -> str:
+    """As the file has it, or nearly. YAML has lists and fields that JSON has not: dates for names, circles."""
+    return str(value) if isinstance(value, list | dict) else json.dumps(value, default=str)
 
 
 def _path(place: tuple[int | str, ...]) -> str:

@@ -19,6 +19,7 @@ def check_claim(run: Path, job: Job, others: Sequence[str] = ()) -> None:
 
     A plan that failed before its first step (on a damaged --init, say) holds nothing, and gives way.
     """
+    _check_folder(run)
     if (run / PLAN).exists():
         changed = differences(read_plan(run), job.plan)
         if changed and (newest_steps(run, 1) or started_steps(open_store(job.place))):
@@ -42,8 +43,7 @@ def claim(job: Job) -> None:
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
     """Make the folder and hold it: a second driver on it is refused before it writes anything there."""
-    if run.exists() and not run.is_dir():
-        raise RunError(f"{run} is a file; use a folder for --out")
+    _check_folder(run)
     with space_for(run, 0):
         run.mkdir(parents=True, exist_ok=True)
         file = (run / ".lock").open("w")
@@ -53,3 +53,8 @@ def run_lock(run: Path) -> Iterator[None]:
         except BlockingIOError:
             raise RunError(f"another raytrain is working on {run}; wait for it or stop it") from None
         yield
+
+
+def _check_folder(run: Path) -> None:
+    if run.exists() and not run.is_dir():
+        raise RunError(f"{run} is a file; use a folder for --out")

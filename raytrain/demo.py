@@ -107,7 +107,6 @@ def plan_of(recipe: str, shards: str, settings: list[str], init: Path | None = N
         settings=settings,
         init=str(init.absolute()) if init else None,
         engine="deepspeed",
-        zero=1,
     )
 
 

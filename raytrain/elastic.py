@@ -20,8 +20,8 @@ def placed(plan: RunPlan, room: int) -> Placement | None:
     """The plan's placement on as many of its workers as there is room for, or None where there is none.
 
     A number of workers will do if the global batch divides over them. Each then takes the plan's micro-batch, or the
-    nearest smaller one: never a larger, whose memory the plan did not look at. What ZeRO keeps of the optimizer per
-    worker does grow as they become fewer.
+    nearest smaller one: never a larger, whose memory the plan did not look at. What ZeRO splits among them (the
+    optimizer's state, at stage 2 the gradients) does grow per worker, and the stage stays the plan's.
     """
     placement = plan.placement
     if room >= placement.workers:

@@ -1,4 +1,4 @@
-"""The engine: five verbs over model, optimizer and ranks, and its plain-torch twin.
+"""The engine: six verbs over model, optimizer and ranks, and its plain-torch twin.
 
 An EngineState is the same whatever the engine, the ZeRO stage and the number of ranks: whole tensors by
 parameter name. So a checkpoint of one engine continues in the other, on any number of workers.
@@ -54,12 +54,12 @@ class Engine(Protocol):
     def forward_backward(self, images: Tensor, targets: Tensor, loss: Loss = soft_cross_entropy) -> Tensor:
         """One micro-batch: images float [b,3,S,S], targets float [b,classes]. Returns the detached loss, a scalar.
 
-        `loss` makes it of logits and targets, both [b,classes].
+        `loss` makes it of logits and targets, both [b,classes]. A window's last one leaves the mean over all ranks.
         """
         ...
 
     def step(self, lr: float) -> StepResult:
-        """Close an accumulation window: reduce, clip, update with `lr`; a non-finite gradient moves nothing."""
+        """Close an accumulation window: clip, update with `lr`; a non-finite gradient moves nothing."""
         ...
 
     def save(self) -> EngineState:

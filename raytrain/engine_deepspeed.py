@@ -198,6 +198,6 @@ class DeepSpeedEngine:
         return sliced(named, self._flats())
 
     def _clip(self) -> float:
-        """Clip the gradient and give its norm: at ZeRO 0 DeepSpeed tells none, and cannot clip where there is none."""
+        """Clip the gradient; its norm. At ZeRO 0 DeepSpeed tells none, and cannot clip where gradients are missing."""
         limit = self.clip_norm if self.clip_norm is not None else float("inf")
         return float(nn.utils.clip_grad_norm_(self.module.parameters(), limit))

@@ -1,9 +1,9 @@
 """The mean of gradients over ranks that hold whole weights, taken while the backward pass still makes the next ones.
 
-What else there is will not do. torch's DDP lays its buckets anew after a process's first step, and where a number
-lies in its bucket decides in which order three and more ranks are added up: a run that went on from a checkpoint ended
-in other last bits than one that was never stopped. DeepSpeed's, without ZeRO, begins when the backward pass has ended,
-and copies all gradients twice, even for a single rank. Here the buckets follow from the network alone.
+Neither of the ready-made ones will do. torch's DDP lays its buckets anew after a process's first step, and where a
+number lies in its bucket decides in which order three and more ranks are added up: a run that went on from a
+checkpoint ended in other last bits than one that was never stopped. DeepSpeed's, without ZeRO, begins when the backward
+pass has ended, and copies all gradients twice, even for a single rank. Here the buckets follow from the network alone.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ class MeanOfGradients:
     """Of one network's parameters; a rank alone has it already."""
 
     def __init__(self, module: nn.Module) -> None:
+        self.module = module
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.buckets = buckets([*module.parameters()]) if self.world > 1 else []
         self.missing: list[int] = []
@@ -37,9 +38,13 @@ class MeanOfGradients:
         self.missing = [len(bucket) for bucket in self.buckets] if last else []
         self.sent = []
         yield
-        assert not any(self.missing), "a parameter of the network takes no part in its loss"
+        assert not any(self.missing), f"no part in the loss: {', '.join(self._idle())}"
         for work in self.sent:
             work.wait()
+        self.missing = []
+
+    def _idle(self) -> list[str]:
+        return [name for name, parameter in self.module.named_parameters() if parameter.grad is None]
 
     def _arrived(self, number: int, _parameter: Tensor) -> None:
         """Send what is complete, on every rank in the same order: whoever is ready first waits for those before."""

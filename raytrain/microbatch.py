@@ -56,7 +56,8 @@ def settle(plan: RunPlan, ranks: Ranks, log: RunLog, trial: Callable[[RunPlan, R
         if found is None:
             raise RunError(
                 f"out of memory even at micro-batch {sizes[0]} on {here['device']}: use a smaller model or "
-                "--set view.image_size=..., or --zero 2 on more workers, which splits gradients and optimizer"
+                "--set view.image_size=..., or on several workers --zero 2 (of --engine deepspeed), which splits "
+                "gradients and optimizer"
             )
         log.event(EVENT, size=found, planned=plan.placement.micro_batch, **here, tried=tried)
     accumulation = plan.recipe.global_batch // ranks.world // found
@@ -126,7 +127,7 @@ def reserved(plan: RunPlan, device: torch.device) -> int:
     """Bytes that the engine will hold beside weights, gradients and activations, and FREE_SHARE.
 
     By the plan's rules: the optimizer's, the teacher's weights, and what the gradients travel in. The trial's own
-    weights and gradients are whole, as a worker's are but at ZeRO 2, and the weights' average is another network.
+    weights and gradients are whole, as a worker's are but at ZeRO 2 and 3, and the weights' average is another network.
     """
     held, _ = memory(plan.recipe, plan.placement, plan.estimates.parameters, plan.teacher)
     free = FREE_SHARE * torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0

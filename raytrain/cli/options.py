@@ -84,7 +84,7 @@ def make_plan(
     init: str | None,
     init_classes: str | None = None,
     engine: str,
-    zero: int | None,
+    zero: int | None = None,
     auto_micro_batch: bool = False,
     held: "Init | None" = None,
     teacher: str | None = None,

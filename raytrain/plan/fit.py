@@ -6,7 +6,7 @@ from cluster.fleet import Fleet
 from raytrain.errors import UsageError
 from raytrain.plan.memory import SHARE, memory, parameter_count
 from raytrain.plan.nearest import nothing_fits
-from raytrain.plan.values import EngineName, Larger, Memory, Placement, Stage, Teacher
+from raytrain.plan.values import Larger, Memory, Placement, Stage, Teacher
 from raytrain.recipe import Recipe
 
 
@@ -14,16 +14,6 @@ def micro_batches(recipe: Recipe, workers: int) -> list[int]:
     """The sizes that a worker's share of the global batch divides into, ascending: of whole pairs and repeats."""
     share = recipe.global_batch // workers
     return [n for n in range(1, share + 1) if share % n == 0 and n % recipe.regularization.unit == 0]
-
-
-def allowed_stages(engine: EngineName, asked: Stage | None) -> tuple[Stage, ...]:
-    """ZeRO's stages that a plan may choose from, in this order. Each costs a step more than the one before.
-
-    Stage 3 is for networks that do not fit a worker whole, which none of ours is: it has to be asked for.
-    """
-    if engine == "torch":
-        return (0,)
-    return (0, 1, 2) if asked is None else (asked,)
 
 
 def fit(
@@ -61,7 +51,7 @@ def fit(
         "placement.micro_batch": f"largest {parity} of {share} that fits {SHARE:.0%} of {fleet.memory_gib:g} GiB"
     }
     if len(stages) > 1:
-        rules["placement.zero_stage"] = "the lowest stage that fits; higher ones need more time"
+        rules["placement.zero_stage"] = "the lowest at which a micro-batch fits"
     if found is not None:
         rules |= {
             "estimates.larger.micro_batch": f"the next {parity} of {share}",

@@ -27,7 +27,7 @@ BUCKET = 50_000_000
 autocast, a second time for what travels in bf16: 4 GB of every GPU, for networks of 100 to 200 million parameters."""
 
 BUCKET_BYTES = 25 * 2**20
-"""Gradients that travel together without ZeRO (raytrain/gradients.py), as in torch's DDP (`bucket_cap_mb`)."""
+"""Bytes of gradients that travel together without ZeRO (raytrain/gradients.py), as in torch's DDP (`bucket_cap_mb`)."""
 
 
 def memory(
@@ -106,7 +106,9 @@ def _because(recipe: Recipe, placement: Placement, held: Memory, count: int) -> 
     if zero:
         reduction = f"ZeRO's bucket of {buckets}{', another for those sent in bf16' if held.autocast else ''}"
     else:
-        reduction = "a bucket of at most 25 MiB" if held.reduction else "none: one worker"
+        reduction = (
+            f"a bucket of at most {BUCKET_BYTES / 2**20:g} MiB" if held.reduction else "none: one worker"
+        )
     rules = {
         "weights": "4 bytes a parameter: fp32, whole on every worker"
         + (" while they are used, which is always below 1e9 of them" if placement.zero_stage == 3 else ""),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from cluster.fleet import Fleet
 from raytrain.models.spec import ModelSpec, SwinSpec
 from raytrain.plan.memory import SHARE, smallest_memory
+from raytrain.plan.stages import allowed_stages
 from raytrain.plan.values import Placement, Stage, Teacher
 from raytrain.recipe import Recipe
 
@@ -98,15 +99,13 @@ def _halved(way: Way, fleet: Fleet) -> Iterator[Way]:
 
 
 def _split(way: Way, _fleet: Fleet) -> Iterator[Way]:
-    if way.placement.workers == 1:
-        return
+    """With the stage of ZeRO that takes least: only who asked for one, or for the plain engine, has another."""
+    free = allowed_stages("deepspeed")
     if way.placement.engine == "torch":
-        yield _add(way, "--engine deepspeed", placement={"engine": "deepspeed"}, stages=(0, 1, 2))
-        return
-    splitting: tuple[Stage, ...] = (1, 2)
-    for stage in splitting:
-        if stage > max(way.stages):
-            yield _add(way, f"--zero {stage}", stages=(stage,))
+        if way.placement.workers > 1:
+            yield _add(way, "--engine deepspeed", placement={"engine": "deepspeed"}, stages=free)
+    elif way.stages != free:
+        yield _add(way, "without --zero", stages=free)
 
 
 def _more_workers(way: Way, fleet: Fleet) -> Iterator[Way]:

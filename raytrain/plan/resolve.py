@@ -7,11 +7,12 @@ from raytrain.groups import layer_count
 from raytrain.models.arithmetic import forward_macs, parameters, stage_sides
 from raytrain.models.spec import SwinSpec
 from raytrain.plan.facts import DataFacts, data_because, data_facts
-from raytrain.plan.fit import allowed_stages, fit
+from raytrain.plan.fit import fit
 from raytrain.plan.interval import because, in_steps, interval_minutes
 from raytrain.plan.lengths import lengths_of
 from raytrain.plan.memory import memory, optimizer_moments
 from raytrain.plan.speed import time, train_gflops
+from raytrain.plan.stages import allowed_stages
 from raytrain.plan.traffic import traffic_of
 from raytrain.plan.values import (
     EngineName,

@@ -1,5 +1,6 @@
-"""Layouts: a state dict under the names of a library (libraries.py), and under ours. Read in all, written where it is
-the very network.
+"""Layouts: a state dict under the names of a library (libraries.py), and under ours.
+
+All are read; one is written where that library has the very network.
 """
 
 from collections.abc import Iterable

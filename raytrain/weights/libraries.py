@@ -1,7 +1,7 @@
 """Libraries: whose names weights may have, and why a library has not a network. Known without torch.
 
 raytrain      our own names: torchvision's, and our attention's
-torchvision   Swin, ResNet, ResNeXt
+torchvision   Swin, ResNet, ResNeXt, RegNet, ViT
 timm          Swin, ResNet, ResNeXt, with SE or plain
 microsoft     Swin                          (microsoft/Swin-Transformer, under `model`)
 cbam          ResNet + CBAM                 (Jongchan/attention-module, under `state_dict`, with `module.`)

@@ -190,7 +190,15 @@ def test_an_unknown_name_lists_the_presets() -> None:
             "vms.security_groups: this one is missing",
         ),
         (RENTED, "", "the file: should be fields with their values, not null"),
-        (RENTED, "- name: rented", 'the file: should be fields with their values, not [{"name": "rented"}]'),
+        (RENTED, "- name: rented", "the file: should be fields with their values, not [{'name': 'rented'}]"),
+        ("name: rented", "name: {2020-01-01: x}", "name: {datetime.date(2020, 1, 1): 'x'} should be text"),
+        ("nodes: 4", "nodes: &a [*a]", "nodes: [[...]] should be a valid integer"),
+        ("name: rented", "8: rented", "8: a field's name should be text"),
+        (
+            "placement: SPREAD",
+            "kuberay: {node_selector: a}",
+            'kuberay.node_selector: should be fields with their values, not "a"',
+        ),
         ("nodes: 4", "nodes: [4", "is no YAML"),
         ("name: rented", "name: \x00", "is no YAML"),
     ],
@@ -230,6 +238,13 @@ vms: {region: r, instance_type: t, security_groups: sg-1}
         "  slurm.vens: no such field; there are venv, partition, account, gpus, hours",
         f"  gpus, price: no such field; there are {fields}",
     ]
+
+
+def test_a_wrong_entry_of_a_list_is_no_missing_one(file: Path) -> None:
+    file.write_text(RENTED + "vms: {region: r, instance_type: t, security_groups: [1]}\n")
+    assert refusal(str(file)) == (
+        f"{file}: vms.security_groups.0: 1 should be text, in quotes where it looks like something else"
+    )
 
 
 def test_what_is_no_text_file_is_refused_too(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def tiny_recipe(**changes: object) -> Recipe:
     return Recipe.model_validate({**base.model_dump(), **changes})
 
 
-def tiny_plan(workers: int = 1, engine: str = "deepspeed", zero_stage: int = 1, **changes: object) -> RunPlan:
+def tiny_plan(
+    workers: int = 1, engine: str = "deepspeed", zero_stage: int | None = None, **changes: object
+) -> RunPlan:
     """A resolved plan of the tiny recipe."""
     fleet = Fleet(name="test", workers_per_node=workers)
     return resolve(

@@ -247,7 +247,7 @@ def test_a_file_of_another_network_with_the_same_tensors(file: str, tmp_path: Pa
 def plan_of(init: str | None, init_classes: str | None) -> RunPlan:
     return make_plan(
         "smoke_swin_1k", None, fleet="local", workers=1, settings=None, init=init, init_classes=init_classes,
-        engine="torch", zero=1,
+        engine="torch",
     )  # fmt: skip
 
 

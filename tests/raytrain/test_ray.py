@@ -47,7 +47,7 @@ def shards(tmp_path_factory) -> str:
 def plan(shards: str, *settings: str, workers: int = 2):
     return make_plan(
         RECIPE, shards, fleet="local", workers=workers, settings=[*SETTINGS, *settings], init=None,
-        engine="deepspeed", zero=None,
+        engine="deepspeed",
     )  # fmt: skip
 
 

@@ -38,6 +38,8 @@ COMMANDS = {
     "train nope --data data --out new": "unknown recipe 'nope'",
     "train smoke_swin_22k --data data --out run": "run holds another run; the plans differ in",
     "train smoke_swin_22k --data data --out data": "data holds other files (shardset.json, ...)",
+    "train smoke_swin_22k --data data --out there.pth": "there.pth is a file; use a folder for --out",
+    "train smoke_swin_22k --data data --out new --engine torch --zero 2": "--zero 2: --engine torch has no ZeRO",
 }
 PROGRAM = """
 import contextlib, io, json, sys

@@ -1,5 +1,7 @@
 """Feasibility: a point that does not fit is an answer with its reason and by how much, never a crash."""
 
+from pathlib import Path
+
 import pytest
 
 from cluster.fleet import Fleet
@@ -8,6 +10,7 @@ from raytrain.recipes import recipe
 from raytrain.recipes.assumed import assumed_data
 from raytrain.settings import change
 from tuning.search.feasible import ask_plan
+from tuning.search.session import Asked, training_of
 from tuning.spaces import space
 
 SWIN = recipe("swin_t_1k_224")
@@ -32,6 +35,22 @@ def test_larger_networks_exceed_the_memory_by_more(base):
     assert over[2] < 0 < over[3]
     assert "GiB per worker even at micro-batch 2, and fleet 'small' has 2.5" in asked["swin_l"].problem
     assert asked["swin_t"].plan == base.model_copy(update={"recipe": asked["swin_t"].plan.recipe})
+
+
+def test_the_base_is_planned_as_its_trials_are(tmp_path: Path):
+    """On 3 GiB a worker alone holds the network without ZeRO, and not with its copy of the weights."""
+    fleet = SMALL.model_copy(update={"workers_per_node": 1, "memory_gib": 3.0})
+    (tmp_path / "fleet.yaml").write_text(fleet.model_dump_json(exclude_none=True))
+    (tmp_path / "shardset.json").write_text(DATA.model_dump_json())
+    asked = Asked(
+        recipe="swin_b_22k_224", data=str(tmp_path), out=tmp_path, where="ray", fleet=str(tmp_path / "fleet.yaml"),
+        workers=None, settings=(), init=None, init_classes=None,
+    )  # fmt: skip
+    training = training_of(asked, None)
+    trial = ask_plan(training.plan, fleet, DATA, {}).plan
+    assert trial is not None
+    assert trial.placement == training.plan.placement
+    assert trial.placement.zero_stage == 0
 
 
 def test_hours_are_limited_where_the_speed_is_known(base):

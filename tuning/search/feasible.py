@@ -7,8 +7,8 @@ from data_shards.mix import Data
 from data_shards.shardset import Value
 from raytrain.errors import UsageError
 from raytrain.plan import RunPlan, resolve
-from raytrain.plan.fit import allowed_stages
 from raytrain.plan.memory import SHARE, smallest_memory
+from raytrain.plan.stages import allowed_stages
 from raytrain.recipe import Recipe
 from raytrain.settings import change
 from tuning.dimension import Settings
@@ -73,6 +73,6 @@ def resolved(recipe: Recipe, base: RunPlan, fleet: Fleet, data: Data) -> RunPlan
 def _memory(recipe: Recipe, fleet: Fleet, base: RunPlan) -> float:
     """The share of a worker's memory that the smallest micro-batch needs."""
     placement = base.placement.model_copy(update={"workers": fleet.workers})
-    stages = allowed_stages(placement.engine, None)
+    stages = allowed_stages(placement.engine)
     held = smallest_memory(recipe, placement, stages, base.data.classes, base.teacher)
     return held / (fleet.memory_gib * 2**30 * SHARE)

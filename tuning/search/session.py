@@ -119,10 +119,12 @@ def check_alone(asked: Asked, concurrency: int | None) -> None:
     """Raise UsageError where this process is asked to train more than one trial, on one worker, at a time."""
     if asked.where == "here" and (asked.workers or 1) > 1:
         raise UsageError(
-            f"--executor here trains with one worker, not {asked.workers}; --executor ray takes more"
+            f"--workers {asked.workers}: --executor here trains with one; --executor ray takes more"
         )
     if asked.where == "here" and (concurrency or 1) > 1:
-        raise UsageError(f"--concurrency {concurrency}: --executor here trains one trial at a time; ray more")
+        raise UsageError(
+            f"--concurrency {concurrency}: --executor here trains one trial at a time; ray trains more"
+        )
 
 
 def training_of(asked: Asked, start: Init | None) -> Training:
@@ -136,7 +138,6 @@ def training_of(asked: Asked, start: Init | None) -> Training:
         init=asked.init,
         init_classes=asked.init_classes,
         engine="torch" if asked.where == "here" else "deepspeed",
-        zero=1,
         held=start,
     )
     return Training(
