@@ -107,10 +107,10 @@ def test_another_error_is_no_verdict() -> None:
 
 
 def test_the_engines_memory_is_reserved_by_hand() -> None:
-    """ZeRO on 4 workers: 3 numbers of 4 bytes each / 4, and two buckets. The twin: two moments and a bucket."""
+    """ZeRO 1 on 4 workers: 3 numbers of 4 bytes each / 4, and two buckets. Without: two moments and a bucket."""
     count = tiny_plan().estimates.parameters
-    assert reserved(tiny_plan(workers=4, global_batch=64), CPU) == count * 12 // 4 + 8 * count
-    assert reserved(tiny_plan(workers=4, engine="torch", global_batch=64), CPU) == count * 8 + 4 * count
+    assert reserved(tiny_plan(4, zero_stage=1, global_batch=64), CPU) == count * 12 // 4 + 8 * count
+    assert reserved(tiny_plan(4, global_batch=64), CPU) == count * 8 + 4 * count
 
 
 def test_the_network_to_be_trained_is_what_is_tried() -> None:

@@ -127,7 +127,7 @@ def read_top1(out: Path, trial: int) -> float:
     [
         ({"space": ("epochs=1:3",)}, None, "trials of different lengths cannot be compared"),
         ({"space": ("optimizer.lrr=0:1",)}, None, "no field 'optimizer.lrr'"),
-        ({"workers": 2}, None, "--executor here trains with one worker, not 2"),
+        ({"workers": 2}, None, "--workers 2: --executor here trains with one;"),
         ({}, 2, "--concurrency 2: --executor here trains one trial at a time"),
     ],
 )
