@@ -54,6 +54,7 @@ Records = Annotated[
 
 @app.command()
 def render(
+    context: typer.Context,
     arguments: Arguments,
     flavour: FlavourName = "address",
     fleet: FleetName = "local",
@@ -62,11 +63,15 @@ def render(
     working_dir: WorkingDir = None,
 ) -> None:
     """Print what `submit` would write and run; sends nothing."""
-    print(as_text(_render(flavour, _job(arguments, fleet, name or "raytrain", address, working_dir))), end="")
+    print(
+        as_text(_render(flavour, _job(context, arguments, fleet, name or "raytrain", address, working_dir))),
+        end="",
+    )
 
 
 @app.command()
 def submit(
+    context: typer.Context,
     arguments: Arguments,
     flavour: FlavourName = "address",
     fleet: FleetName = "local",
@@ -80,7 +85,7 @@ def submit(
     from cluster.records import Record, default_folder, send
 
     chosen = name or f"raytrain-{os.urandom(4).hex()}"
-    job = _job(arguments, fleet, chosen, address, working_dir)
+    job = _job(context, arguments, fleet, chosen, address, working_dir)
     rendered = _render(flavour, job)
     folder = send(records or default_folder(), Record(flavour=flavour, job=job))
     lines = [command.line for command in rendered.commands]
@@ -189,7 +194,15 @@ def _render(flavour_name: str, job: "Job") -> "Rendered":
     return flavour(flavour_name).render(job)
 
 
-def _job(arguments: list[str], fleet: str, name: str, address: str, working_dir: Path | None) -> "Job":
+def _job(
+    context: typer.Context,
+    arguments: list[str],
+    fleet: str,
+    name: str,
+    address: str,
+    working_dir: Path | None,
+) -> "Job":
+    """`context.obj` is what checks a command of the program that this app is part of: it knows its own."""
     from importlib.metadata import version
 
     from cluster.errors import ClusterUsageError
@@ -198,6 +211,8 @@ def _job(arguments: list[str], fleet: str, name: str, address: str, working_dir:
 
     if working_dir is not None and not working_dir.is_dir():
         raise ClusterUsageError(f"--working-dir {working_dir} is no folder")
+    if context.obj is not None:
+        context.obj(arguments, fleet)
     return Job(
         name=name,
         arguments=tuple(arguments),

@@ -68,11 +68,18 @@ app = typer.Typer(cls=Rooms, no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
-def raytrain() -> None:
+def raytrain(context: typer.Context) -> None:
     """Large-scale image pretraining on Ray: plan, train, evaluate, report.
 
     Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 75 stopped and can be continued by the same command.
     """
+
+    def check_carried(arguments: list[str], fleet: str) -> None:
+        from raytrain.cli.carried import check
+
+        check(context, arguments, fleet)
+
+    context.obj = check_carried
 
 
 def main() -> None:

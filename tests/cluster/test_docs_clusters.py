@@ -9,10 +9,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cluster.cli import app
 from cluster.flavours import NAMES
 from cluster.fleet import load_fleet, presets
 from raytrain.cli.plan import app as plan
+from raytrain.console import app
 from raytrain.errors import UsageError
 
 ENDS = {
@@ -52,7 +52,7 @@ def test_a_page_can_be_followed_word_for_word(name, tmp_path, monkeypatch):
     flavours = {words[words.index("--flavour") + 1] if "--flavour" in words else "address" for words in sends}
     assert flavours == {name}
     for words in sends + commands(name, "render"):
-        done = CliRunner().invoke(app, ["render", *words[1:]], catch_exceptions=False)
+        done = CliRunner().invoke(app, ["cluster", "render", *words[1:]], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         if name != "address":  # what is rendered for that is the command
             assert done.output.splitlines()[-1].startswith(ENDS[name])
@@ -70,7 +70,7 @@ def test_the_readme_can_be_followed_word_for_word(tmp_path, monkeypatch):
     sends = re.findall(r"^raytrain cluster (?:render|submit) (.*)$", text, flags=re.M)
     assert len(sends) == 2
     for words in map(shlex.split, sends):
-        done = CliRunner().invoke(app, ["render", *words], catch_exceptions=False)
+        done = CliRunner().invoke(app, ["cluster", "render", *words], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         assert '"name":"mine"' in done.output
 

@@ -133,12 +133,11 @@ def test_a_submitted_run_trains_on_that_cluster(head, tmp_path):
 
 @pytest.mark.ray
 def test_a_job_that_fails_tells_why(head):
-    raytrain(
-        "cluster", "submit", "--name", "wrong", "--", "train", "nope", "--data", "/d", "--out", "/o", env=head
-    )
+    train = ["train", "smoke_swin_22k", "--data", "/d", "--out", "/o"]
+    raytrain("cluster", "submit", "--name", "wrong", "--", *train, env=head)
     followed = raytrain("cluster", "logs", "wrong", "--follow", env=head)
     assert followed.returncode == 1
-    assert "unknown recipe 'nope'" in followed.stdout
+    assert "no shard set at /d" in followed.stdout
     assert followed.stderr == "wrong  FAILED  Job entrypoint command failed with exit code 2\n"
 
 
