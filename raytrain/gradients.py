@@ -21,36 +21,34 @@ class MeanOfGradients:
     """Of one network's parameters; a rank alone has it already."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.buckets = buckets([*module.parameters()]) if self.world > 1 else []
-        self.missing: list[int] = []
+        names = {parameter: name for name, parameter in module.named_parameters()}
+        self.names = [[names[parameter] for parameter in bucket] for bucket in self.buckets]
+        self.missing: list[set[str]] = []
         self.sent: list[dist.Work] = []
         for number, bucket in enumerate(self.buckets):
             for parameter in bucket:
                 parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                    partial(self._arrived, number)
+                    partial(self._arrived, number, names[parameter])
                 )
 
     @contextmanager
     def taken(self, last: bool) -> Iterator[None]:
         """Around the backward pass of a micro-batch: after a window's `last` one every rank has the mean."""
-        self.missing = [len(bucket) for bucket in self.buckets] if last else []
+        self.missing = [{*names} for names in self.names] if last else []
         self.sent = []
         yield
-        assert not any(self.missing), f"no part in the loss: {', '.join(self._idle())}"
+        assert not any(self.missing), f"no part in the loss: {sorted(set().union(*self.missing))}"
         for work in self.sent:
             work.wait()
         self.missing = []
 
-    def _idle(self) -> list[str]:
-        return [name for name, parameter in self.module.named_parameters() if parameter.grad is None]
-
-    def _arrived(self, number: int, _parameter: Tensor) -> None:
+    def _arrived(self, number: int, name: str, _parameter: Tensor) -> None:
         """Send what is complete, on every rank in the same order: whoever is ready first waits for those before."""
         if not self.missing:
             return
-        self.missing[number] -= 1
+        self.missing[number].discard(name)
         while len(self.sent) < len(self.buckets) and not self.missing[len(self.sent)]:
             flat = in_one_piece(self.buckets[len(self.sent)]).div_(self.world)
             work = dist.all_reduce(flat, async_op=True)

@@ -116,7 +116,7 @@ def test_the_plan_counts_it() -> None:
 def two_steps(rank: int, world: int) -> dict[str, Any]:
     """Of each engine: the state after two steps, the second not finite, and the state that a fresh engine loads."""
     found: dict[str, Any] = {}
-    for engine, stage in (("torch", 1), ("deepspeed", 1), ("deepspeed", 2)):
+    for engine, stage in (("torch", 0), ("deepspeed", 0), ("deepspeed", 1), ("deepspeed", 2)):
         plan = tiny_plan(workers=world, engine=engine, zero_stage=stage, precision="fp32", ema_decay=DECAY)
         started = make(plan)
         begun = started.save()
