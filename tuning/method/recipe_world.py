@@ -95,7 +95,7 @@ class RecipeWorld:
             self.plan(trial)
         except UsageError as error:
             if str(error) not in self.unfit:
-                self.say(f"not tried: {error}")
+                self.say(f"not tried: {trial.change.name if trial.change else 'the recipe'}: {error}")
             self.unfit.add(str(error))
             return False
         return True
