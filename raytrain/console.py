@@ -3,11 +3,13 @@
 import signal
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
+
+from raytrain import __version__
 
 COMMANDS = {
     "data": ("data_shards.cli", "Make, pack, check and look at shard sets; audit what they delivered."),
@@ -64,8 +66,20 @@ class Rooms(TyperGroup):
 app = typer.Typer(cls=Rooms, no_args_is_help=True, add_completion=False)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"raytrain {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and nothing else."),
+]
+
+
 @app.callback()
-def raytrain(context: typer.Context) -> None:
+def raytrain(context: typer.Context, _: Version = False) -> None:
     """Large-scale image pretraining on Ray: plan, train, evaluate, report.
 
     Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 75 stopped and can be continued by the same command,

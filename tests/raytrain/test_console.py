@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,11 @@ def test_help_lists_every_command_with_its_line(raytrain: Callable[..., Said]) -
     assert len(COMMANDS) == 12
     assert "75 stopped and can be continued" in said.out
     assert "completion" not in said.out
+
+
+def test_the_version_is_the_packages(raytrain: Callable[..., Said]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert raytrain("--version") == Said(0, f"raytrain {project['version']}\n", "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
