@@ -47,30 +47,36 @@ def _follow(teller: "Teller", done: threading.Event, every: float) -> None:
 
 
 class Pulse:
-    """For logs, which have no bar: a line when nothing was said for a while."""
+    """For logs, which have no bar: a line when nothing was said for a while, then after twice as long, and so on."""
 
     def __init__(
         self, run: Path, steps: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.run, self.steps, self.tell, self.clock = run, steps, say, clock
         self.began = self.said = clock()
+        self.wait = QUIET
 
     def say(self, line: str) -> None:
         """Say something else, after which it is quiet again for a while."""
-        self.said = self.clock()
-        self.tell(line)
+        self.wait = QUIET
+        self._tell(line)
 
     def beat(self) -> None:
         """Say how far the run is, if it is time."""
-        if self.clock() - self.said < QUIET:
+        if self.clock() - self.said < self.wait:
             return
+        self.wait *= 2
         rows = newest_steps(self.run, RECENT)
         if rows:
-            self.say(
+            self._tell(
                 f"  step {rows[-1]['step']:,} of {self.steps:,}  {speed(rows)}  {left(rows, self.steps)}"
             )
         else:
-            self.say(f"  no step is done yet, after {(self.clock() - self.began) / 60:.0f} min")
+            self._tell(f"  no step is done yet, after {(self.clock() - self.began) / 60:.0f} min")
+
+    def _tell(self, line: str) -> None:
+        self.said = self.clock()
+        self.tell(line)
 
 
 def left(rows: list[dict[str, Any]], steps: int) -> str:
