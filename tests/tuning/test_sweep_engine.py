@@ -62,7 +62,7 @@ def test_where_early_ranks_hold_halving_opens_and_costs_less(held, tmp_path):
     winner = state.trials[state.ended.best]
     assert winner.asked.point["config"] == min(ends, key=ends.get)
     assert seconds(state) <= 0.4 * 65 * 16  # 8 in full for the gate, then 1/8 each and halves of them
-    assert "rank correlation 1.00 (needs 0.80)" in reason(state)
+    assert "correlation 1.00 (needs 0.80)" in reason(state)
 
 
 def test_where_early_ranks_mislead_halving_stays_off(held, tmp_path):
