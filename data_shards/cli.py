@@ -65,7 +65,7 @@ def synth(
     else:
         kept = f" ({total - made:,} were there)" if made < total else ""
         typer.echo(f"{out}: {total:,} images of {options.classes} classes{kept}, {seconds:.1f} s")
-        typer.echo(f"next: raytrain data pack {out} --out URL")
+        typer.echo(f"next: raytrain data pack {out} --out SHARDS")
 
 
 @app.command()

@@ -175,7 +175,8 @@ def _tell(out: str, result: "PackResult", seconds: float, as_json: bool, aborted
     if cost is not None:
         share = cost.added / (facts["bytes"] - cost.added)
         typer.echo(
-            f"restart markers: {cost.added:+,} bytes ({share:+.1%}), {cost.left:,} images left as they were"
+            f"restart markers: {cost.added:+,} bytes ({share:+.1%}), {cost.left:,} images left as they were; "
+            "no pixel is another"
         )
     listing = ", ".join(f"{count:,} {fact}" for fact, count in facts.items())
     typer.echo(f"{out}: {listing}; {seconds:.1f} s")

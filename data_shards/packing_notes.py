@@ -45,6 +45,8 @@ def finished(store: Store, plan: Plan) -> ShardSet | None:
 
 def claim(store: Store, plan: Plan) -> None:
     """Write down what is packed here. DataUsageError where something else has begun, or lies there."""
+    if Path(store.url).is_file():
+        raise DataUsageError(f"{store.url} is a file; use a folder for --out")
     try:
         found = _parsed(Plan, store, NOTE)
     except NotFoundError:

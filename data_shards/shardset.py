@@ -7,6 +7,7 @@ A ShardSet is read from `<url>/shardset.json`, which packing writes last: its pr
 
 import hashlib
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -186,9 +187,13 @@ def load_shardset(url: str) -> ShardSet:
     try:
         raw = open_store(url).read(MANIFEST)
     except NotFoundError:
+        pack = f"raytrain data pack SRC --out {url}"
+        if (
+            "://" not in url and (Path(url) / "train").is_dir()
+        ):  # what torchvision's ImageFolder and timm read
+            pack = f"raytrain data pack {url} --out SHARDS"
         raise DataError(
-            f"no shard set at {url}: {MANIFEST} is missing (packing writes it last). "
-            f"Make one with `raytrain data pack SRC --out {url}`"
+            f"no shard set at {url}: {MANIFEST} is missing (packing writes it last). Make one with `{pack}`"
         ) from None
     try:
         return ShardSet.model_validate_json(raw)

@@ -3,11 +3,13 @@
 import signal
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
+
+from raytrain import __version__
 
 COMMANDS = {
     "data": ("data_shards.cli", "Make, pack, check and look at shard sets; audit what they delivered."),
@@ -35,13 +37,10 @@ GUESTS = {
 class Rooms(TyperGroup):
     """A group that knows its commands' names and help lines, and imports a room only to run its command."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        """The commands, in the order of work."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:  # noqa: ARG002
-        """A stand-in that carries the help line."""
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        # stand-ins that carry the help lines, in the order of work
+        self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The real command, imported now."""
@@ -67,11 +66,24 @@ class Rooms(TyperGroup):
 app = typer.Typer(cls=Rooms, no_args_is_help=True, add_completion=False)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"raytrain {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and nothing else."),
+]
+
+
 @app.callback()
-def raytrain(context: typer.Context) -> None:
+def raytrain(context: typer.Context, _: Version = False) -> None:
     """Large-scale image pretraining on Ray: plan, train, evaluate, report.
 
-    Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 75 stopped and can be continued by the same command.
+    Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 75 stopped and can be continued by the same command,
+    130 Ctrl-C on what keeps no state.
     """
 
     def check_carried(arguments: list[str], fleet: str) -> None:

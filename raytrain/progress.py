@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 RECENT = 50  # steps over which speed is averaged
+QUIET = 60.0  # seconds without a line, where there is no bar, before one says how far the run is
 
 
 @contextmanager
@@ -27,7 +29,8 @@ def following(run: Path, plan: RunPlan, *, every: float = 1.0) -> Iterator[None]
             stack.enter_context(bar)
             teller = Teller(run, bar.console.print, lambda: _update(bar, task, run))
         else:
-            teller = Teller(run, lambda line: print(line, flush=True))
+            pulse = Pulse(run, plan.lengths.steps, lambda line: print(line, flush=True))
+            teller = Teller(run, pulse.say, pulse.beat)
         thread = threading.Thread(target=_follow, args=(teller, done, every), daemon=True)
         thread.start()
         try:
@@ -41,6 +44,45 @@ def _follow(teller: "Teller", done: threading.Event, every: float) -> None:
     while not done.wait(every):
         teller.tell()
     teller.tell()
+
+
+class Pulse:
+    """For logs, which have no bar: a line when nothing was said for a while, then after twice as long, and so on."""
+
+    def __init__(
+        self, run: Path, steps: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.run, self.steps, self.tell, self.clock = run, steps, say, clock
+        self.began = self.said = clock()
+        self.wait = QUIET
+
+    def say(self, line: str) -> None:
+        """Say something else, after which it is quiet again for a while."""
+        self.wait = QUIET
+        self._tell(line)
+
+    def beat(self) -> None:
+        """Say how far the run is, if it is time."""
+        if self.clock() - self.said < self.wait:
+            return
+        self.wait *= 2
+        rows = newest_steps(self.run, RECENT)
+        if rows:
+            self._tell(
+                f"  step {rows[-1]['step']:,} of {self.steps:,}  {speed(rows)}  {left(rows, self.steps)}"
+            )
+        else:
+            self._tell(f"  no step is done yet, after {(self.clock() - self.began) / 60:.0f} min")
+
+    def _tell(self, line: str) -> None:
+        self.said = self.clock()
+        self.tell(line)
+
+
+def left(rows: list[dict[str, Any]], steps: int) -> str:
+    """How long the rest takes at the speed of these steps."""
+    minutes = (steps - rows[-1]["step"]) * sum(row["seconds"] for row in rows) / len(rows) / 60
+    return f"about {minutes:.0f} min left" if minutes < 120 else f"about {minutes / 60:.0f} h left"
 
 
 class Teller:
@@ -91,14 +133,13 @@ def _bar(plan: RunPlan) -> "tuple[Progress, TaskID]":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),  # the line has to fit 80 columns
         MofNCompleteColumn(),
         TextColumn("{task.fields[told]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    return bar, bar.add_task(plan.recipe.name, total=plan.lengths.steps, told="starting workers")
+    return bar, bar.add_task("", total=plan.lengths.steps, told="starting workers")
 
 
 def _update(bar: "Progress", task: "TaskID", run: Path) -> None:

@@ -230,7 +230,7 @@ def _time(plan: RunPlan) -> list[Row]:
     assumed = " (assumed MFU)" if plan.because.get("estimates.mfu", "").startswith("ASSUMED") else ""
     hour = "GPU-hours" if plan.placement.gpu else "worker-hours"
     told = {
-        "mfu": ("MFU", None if estimates.mfu is None else f"{estimates.mfu:.1%}"),
+        "mfu": ("share of peak", None if estimates.mfu is None else f"{estimates.mfu:.1%} (MFU)"),
         "tflops": ("each worker", _maybe(estimates.tflops, "{:.4g} TFLOP/s")),
         "images_per_second": ("speed", _maybe(estimates.images_per_second, "{:,.0f} images/s")),
         "hours": ("time", _maybe(estimates.hours, "{:,.1f} h" + assumed)),

@@ -135,6 +135,8 @@ def tune(
 
 def _tell(found: "Found", out: Path, as_json: bool) -> None:
     """The trials, what they cost, and the command that trains the best of them."""
+    from tuning.report.conditions import verdicts
+    from tuning.report.sweep import headline
     from tuning.search.table import in_json, table, winner, words
 
     if as_json:
@@ -143,7 +145,7 @@ def _tell(found: "Found", out: Path, as_json: bool) -> None:
     from rich.console import Console
 
     Console().print(table(found.state))
-    print("", *words(found), sep="\n")
+    print("", *words(found), "", *headline(found.state, verdicts(found.state)), sep="\n")
     best = winner(found.state).number
     print(
         f"\nreport: {out / 'report.html'}\nbest: trial {best}, in {out / 'trials' / f'{best:03d}'}\n{found.command}"

@@ -140,7 +140,8 @@ def read_ledger(file: Path, kinds: TypeAdapter[Row]) -> tuple[list[Row], list[da
             written = _Line.model_validate_json(line)
             rows.append(kinds.validate_python(written.row))
         except ValidationError as error:
-            if error.errors()[0]["type"].startswith("union_tag"):
+            problem = error.errors()[0]["type"]
+            if problem.startswith("union_tag") or (number == 1 and problem == "missing"):
                 raise RunError(
                     f"{file}, line {number}, is no row of such a study: the folder is another command's, or another "
                     "version's; use another --out"

@@ -30,6 +30,4 @@ def evaluate(
     print(f"  top-1 {found.top1:.2%}   top-5 {found.top5:.2%}   loss {found.loss:.4f}")
     print(f"  calibration error {found.calibration_error:.2%}, the mean gap between confidence and accuracy")
     for row in found.coverage:
-        print(
-            f"  coverage at {row.accuracy:.0%} accuracy: {row.coverage:.1%} of the images, the most confident"
-        )
+        print(f"  {row.accuracy:.0%} right on the most confident {row.coverage:.1%} of the images")

@@ -236,6 +236,12 @@ def test_a_folder_with_other_things_in_it_is_not_filled(folders: Path, tmp_path:
     assert contents(tmp_path / "out") == {held: b"my only copy"}
 
 
+def test_an_output_that_is_a_file_is_refused(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("my only copy")
+    with pytest.raises(DataUsageError, match=f"^{tmp_path}/out is a file; use a folder for --out"):
+        run(folders, tmp_path / "out")
+
+
 def test_an_output_with_a_foreign_note_is_refused(folders: Path, tmp_path: Path) -> None:
     file = tmp_path / "out" / "packing.json"
     file.parent.mkdir(parents=True)

@@ -84,6 +84,9 @@ def test_the_sheet_has_a_tile_for_each_picture(packed: str, tmp_path: Path) -> N
 def test_what_is_not_there(packed: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no shard set at .*raytrain data pack"):
         call("show", tmp_path)
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"with `raytrain data pack \S+/images --out SHARDS`"):
+        call("show", tmp_path / "images")
     with pytest.raises(DataError, match="no split 'test'; it has train, val"):
         call("show", packed, "--split", "test")
     with pytest.raises(DataError, match="cannot write"):

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,11 @@ def test_help_lists_every_command_with_its_line(raytrain: Callable[..., Said]) -
     assert "completion" not in said.out
 
 
+def test_the_version_is_the_packages(raytrain: Callable[..., Said]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert raytrain("--version") == Said(0, f"raytrain {project['version']}\n", "")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(raytrain: Callable[..., Said], command: str) -> None:
     said = raytrain(command, "--help")
@@ -79,7 +85,7 @@ def test_every_command_explains_itself(raytrain: Callable[..., Said], command: s
 def test_a_command_that_does_not_exist(raytrain: Callable[..., Said]) -> None:
     said = raytrain("trian")
     assert said.code == 2
-    assert "No such command 'trian'" in said.err
+    assert "No such command 'trian'. Did you mean 'train'" in said.err
     assert "Traceback" not in said.err
 
 
@@ -135,6 +141,18 @@ def test_recipes_are_listed(raytrain: Callable[..., Said]) -> None:
     assert said.code == 0
     assert re.match(r"  name +top-1  what it trains", said.out)
     assert [name for name in names() if not re.search(rf"^  {name}\b", said.out, re.M)] == []
+
+
+def test_recipes_are_listed_by_a_part_of_their_names(raytrain: Callable[..., Said]) -> None:
+    said = raytrain("recipes", "swin_l")
+    assert re.findall(r"^  (swin_l\w+) ", said.out, re.M) == [name for name in names() if "swin_l" in name]
+    assert "CBAM" not in said.out
+    assert [entry["name"] for entry in json.loads(raytrain("recipes", "smoke_swin_22k", "--json").out)] == [
+        SWIN
+    ]
+    assert refused(raytrain("recipes", "swim_b"), 2).startswith(
+        "no recipe has 'swim_b' in its name; the nearest: "
+    )
 
 
 SWIN = "smoke_swin_22k"

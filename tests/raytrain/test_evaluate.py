@@ -190,7 +190,7 @@ def test_what_a_person_reads(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         "1,000 images of split 'val', each once",
         "  top-1 90.00%   top-5 100.00%   loss 0.2500",
         "  calibration error 14.00%, the mean gap between confidence and accuracy",
-        "  coverage at 80% accuracy: 100.0% of the images, the most confident",
-        "  coverage at 90% accuracy: 100.0% of the images, the most confident",
-        "  coverage at 95% accuracy: 94.7% of the images, the most confident",
+        "  80% right on the most confident 100.0% of the images",
+        "  90% right on the most confident 100.0% of the images",
+        "  95% right on the most confident 94.7% of the images",
     ]

@@ -87,8 +87,11 @@ def test_a_rank_correlation_below_the_limit_keeps_it_closed():
     gate = measure(turned)
     assert (gate.rungs[0].correlation, gate.rungs[0].open) == (pytest.approx(-1), False)
     told = reason(turned.model_copy(update={"gate": gate}))
-    assert "at 50% of the training rank correlation -1.00 (needs 0.80)" in told
-    assert told.endswith("trials ran full length")
+    assert (
+        "at 50% of the training, errors rank trials as their ends do with correlation -1.00 (needs 0.80)"
+        in told
+    )
+    assert told.endswith("every trial was trained to its end")
 
 
 def test_before_the_gate_the_first_eight_go_on_and_the_others_wait():

@@ -221,6 +221,8 @@ def test_a_proposal_and_a_forecast_in_words(golden: Callable[[str, str], None]) 
     state, proposal = proposed(world, spec(budget=200, target=parse_target("paper:swin_b_384_22k")))
     golden("method/proposal.txt", proposal_text(proposal, state) + "\n")
     golden("method/forecast.txt", forecast_text(forecast(replay([spec(budget=200)]), world), 2.5) + "\n")
+    short = forecast_text(forecast(replay([spec(budget=20)]), world), None)
+    assert "the budget ends within this round, which would take about 26.5 GPU-hours" in short
 
 
 @settings(max_examples=8, deadline=None)

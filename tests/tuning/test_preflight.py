@@ -22,6 +22,7 @@ from data_shards.synth import SynthOptions, synth
 from raytrain.plan import RunPlan, resolve
 from raytrain.settings import change
 from tuning.method import checks, lessons
+from tuning.method.cost import Costs
 from tuning.method.preflight import images_per_second, preflight
 
 HERE = Fleet(name="test")
@@ -139,3 +140,18 @@ def test_a_fleet_of_gpus_takes_what_its_speed_says(sound: str) -> None:
     fast = Fleet(name="fast", gpu=True, sustained_tflops=1e-12 * 5 * flops)
     assert images_per_second(plan, fast, here=700.0) == pytest.approx(5)
     assert images_per_second(plan, HERE, here=700.0) == 700.0
+
+
+def test_steps_are_timed_in_batches_that_fit(sound: str) -> None:
+    plan = plan_for(sound)
+    small = plan.model_copy(update={"placement": plan.placement.model_copy(update={"micro_batch": 4})})
+    times = iter([5.0, 17.0])
+    assert lessons.seconds_per_image(small, sound, 3, lambda: next(times)) == 12 / (3 * 4)
+
+
+def test_timing_steps_is_told_once(sound: str, tmp_path: Path) -> None:
+    said, plan = list[str](), plan_for(sound)
+    costs = Costs(tmp_path, tmp_path / "trials", plan, sound, HERE, said.append)
+    hours = costs.of(plan)
+    assert Costs(tmp_path, tmp_path / "trials", plan, sound, HERE, said.append).of(plan) == hours
+    assert said == [f"timing 4 steps of tiny here: fleet '{HERE.name}' says no speed"]

@@ -212,6 +212,7 @@ def test_a_space_in_words_names_every_role():
 
 def test_what_stays_fixed_is_printed_with_its_values():
     text = " ".join(" ".join(show_fixed(declare("x", [searched("model.drop_path")], FIXED, SWIN))).split())
+    assert "nuisance: tuned beside it" in text
     assert "nothing is learned of these" in text
     assert "schedule: shape cosine, warmup_epochs 20.0" in text
     assert "drop_path" not in text

@@ -62,7 +62,7 @@ def test_where_early_ranks_hold_halving_opens_and_costs_less(held, tmp_path):
     winner = state.trials[state.ended.best]
     assert winner.asked.point["config"] == min(ends, key=ends.get)
     assert seconds(state) <= 0.4 * 65 * 16  # 8 in full for the gate, then 1/8 each and halves of them
-    assert "rank correlation 1.00 (needs 0.80)" in reason(state)
+    assert "correlation 1.00 (needs 0.80)" in reason(state)
 
 
 def test_where_early_ranks_mislead_halving_stays_off(held, tmp_path):
@@ -72,7 +72,7 @@ def test_where_early_ranks_mislead_halving_stays_off(held, tmp_path):
     assert state.trials[state.ended.best].asked.point["config"] == min(ends, key=ends.get)
     assert seconds(state) == 65 * 16
     assert len(state.finished) == 65
-    assert "trials ran full length" in reason(state)
+    assert "every trial was trained to its end" in reason(state)
 
 
 def test_the_same_trials_and_the_same_best_in_5_of_5_runs_at_concurrency_1_and_2(held, tmp_path):

@@ -8,6 +8,7 @@
 2 and 4 go by multiply-adds of forward passes.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cluster.fleet import Fleet
@@ -28,8 +29,17 @@ class Costs:
     base      the first trial's plan, on this data
     """
 
-    def __init__(self, study: Path, trials: Path, base: RunPlan, data: str, fleet: Fleet) -> None:
+    def __init__(
+        self,
+        study: Path,
+        trials: Path,
+        base: RunPlan,
+        data: str,
+        fleet: Fleet,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.study, self.trials, self.base, self.data, self.fleet = study, trials, base, data, fleet
+        self.say = say
         self.ended: float | None = None
 
     def of(self, plan: RunPlan) -> float:
@@ -64,6 +74,9 @@ class Costs:
         from tuning.method.lessons import seconds_per_image
 
         if not (self.study / SPEED).exists():
+            self.say(
+                f"timing {STEPS + 1} steps of {self.base.recipe.name} here: fleet '{self.fleet.name}' says no speed"
+            )
             seconds = seconds_per_image(self.base, self.data, STEPS)
             self.study.mkdir(parents=True, exist_ok=True)
             speed = self.base.estimates.forward_gmacs * 1e9 / seconds * 3600

@@ -83,18 +83,28 @@ def forecast_text(found: Forecast, price: float | None) -> str:
     for line in rows:
         paid = "" if price is None else f"{line.expected_hours * price:10,.0f}"
         lines.append(
-            f"{line.what:{width}}  {line.expected:9.3g}  {line.expected_hours:11.3g}{line.worst_hours:11.3g}{paid}"
+            f"{line.what:{width}}  {line.expected:9.3g}  {_hours(line.expected_hours)}{_hours(line.worst_hours)}{paid}"
         )
     trainings = sum(line.expected for line in rows)
     paid = "" if price is None else f"{found.expected_hours * price:10,.0f}"
     lines.append(
-        f"{'in all, within the budget':{width}}  {trainings:9.3g}  {found.expected_hours:11.3g}"
-        f"{found.worst_hours:11.3g}{paid}"
+        f"{'in all, within the budget':{width}}  {trainings:9.3g}  {_hours(found.expected_hours)}"
+        f"{_hours(found.worst_hours)}{paid}"
     )
     lines.append(
         f"budget: {found.budget:g} GPU-hours (worker-hours without GPUs); rounds go on until the target is met, or "
         "nothing counts"
     )
+    whole = sum(line.expected_hours for line in rows)
+    if whole > found.budget:
+        lines.append(
+            f"the budget ends within this round, which would take about {_hours(whole).strip()} GPU-hours"
+        )
     if price is None:
         lines.append("money: unknown, the fleet has no node_price_per_hour")
     return "\n".join(lines)
+
+
+def _hours(number: float) -> str:
+    """Three digits, and all of those before the point."""
+    return f"{number:11,.0f}" if number >= 100 else f"{number:11.3g}"

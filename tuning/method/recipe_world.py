@@ -70,7 +70,7 @@ class RecipeWorld:
         )
         self.plans: dict[str, RunPlan] = {}
         self.unfit = set[str]()
-        self.costs = Costs(self.study, self.study / TRIALS, plan, base.data_url, base.fleet)
+        self.costs = Costs(self.study, self.study / TRIALS, plan, base.data_url, base.fleet, say)
 
     def checks(self) -> tuple[Check, ...]:
         """The preflight (tuning/method/preflight.py), on the recipe's own data, here."""
@@ -95,7 +95,7 @@ class RecipeWorld:
             self.plan(trial)
         except UsageError as error:
             if str(error) not in self.unfit:
-                self.say(f"not tried: {error}")
+                self.say(f"not tried: {trial.change.name if trial.change else 'the recipe'}: {error}")
             self.unfit.add(str(error))
             return False
         return True

@@ -7,6 +7,17 @@ from data_shards.shardset import Value
 
 Name = Literal["feasible", "samples", "effect", "stable", "boundary", "nuisance", "tuned again"]
 
+PLAIN: dict[Name, str] = {
+    "feasible": "most trials came to nothing",
+    "samples": "too few trainings tell it",
+    "effect": "luck alone may do as much",
+    "stable": "other draws of the same trials name another best",
+    "boundary": "the best lies at an end of what was tried",
+    "nuisance": "something tuned beside it is best at an end of what was tried",
+    "tuned again": "what moves with the size stayed fixed",
+}
+"""Why a condition refuses, for a headline: the names are for tables."""
+
 
 class Condition(Value):
     """Something that must hold, what was found (`figure`: the same in a word), and how to make it hold."""
@@ -21,6 +32,11 @@ class Condition(Value):
     def cell(self) -> str:
         """For a table."""
         return f"{'✓' if self.holds else '✗'} {self.figure}"
+
+
+def why(conditions: Iterable[Condition]) -> list[str]:
+    """The reasons in plain words, each once."""
+    return list(dict.fromkeys(PLAIN[condition.name] for condition in conditions))
 
 
 def columns(rows: Iterable[Sequence[Condition]]) -> list[str]:

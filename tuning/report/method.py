@@ -8,6 +8,7 @@ from tuning.method.state import MethodState, replay
 from tuning.method.tell import MEANING
 from tuning.report import method_tables as tables
 from tuning.report.book import Book, Section
+from tuning.report.condition import why
 from tuning.report.made import ChangeVerdict, changes_made
 from tuning.report.method_log import log
 from tuning.report.method_plots import EFFECTS_LEGEND, forest, images, learning
@@ -53,9 +54,9 @@ def _headline(
         sentences.append("It has not ended.")
     refused = [one for one in made if one.refused]
     if refused:
-        why = list(dict.fromkeys(condition.name for one in refused for condition in one.refused))
+        reasons = listed(why(condition for one in refused for condition in one.refused))
         names = listed(list(dict.fromkeys(one.change.name for one in refused)))
-        sentences.append(f"Of the changes made, the verdict on {names} is refused: {listed(why)}.")
+        sentences.append(f"Of the changes made, {names} may do nothing: {reasons}.")
     return tuple(sentences)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuning.ledger import Called
 from tuning.report.book import Book, Section, Table
-from tuning.report.condition import cells, columns
+from tuning.report.condition import cells, columns, why
 from tuning.report.conditions import ParamVerdict, verdicts
 from tuning.report.importance import AHEAD, FEWEST, importance
 from tuning.report.sweep_log import log
@@ -58,7 +58,7 @@ def sweep_book(rows: Sequence[Any], times: Sequence[datetime], study: Path) -> B
         commands(state, calls),
         Section(title="What happened when", note="UTC", tables=(log(rows, times),)),
     ]
-    return Book(title=_title(state), headline=_headline(state, found), sections=tuple(sections))
+    return Book(title=_title(state), headline=headline(state, found), sections=tuple(sections))
 
 
 def _title(state: SweepState) -> str:
@@ -67,7 +67,8 @@ def _title(state: SweepState) -> str:
     return f"Sweep of {name} over {listed([head(param.name) for param in state.study.space.params])}"
 
 
-def _headline(state: SweepState, found: Sequence[ParamVerdict]) -> tuple[str, ...]:
+def headline(state: SweepState, found: Sequence[ParamVerdict]) -> tuple[str, ...]:
+    """What it found, and whether that counts, in sentences."""
     best, of = best_rows(state), images(state)
     if not best:
         return (f"None of {len(state.trials)} trials was trained to its end.",)
@@ -84,16 +85,14 @@ def _headline(state: SweepState, found: Sequence[ParamVerdict]) -> tuple[str, ..
     asked = [one for one in found if one.role == "scientific"]
     stands = [head(one.param) for one in asked if not one.refused]
     refused = [head(one.param) for one in asked if one.refused]
-    why = list(dict.fromkeys(condition.name for one in asked for condition in one.refused))
-    verdict = [f"{_verdict_on(stands)} stand{'' if stands[1:] else 's'}"] if stands else []
-    are = "are" if refused[1:] else "is"
-    verdict += [f"{_verdict_on(refused)} {are} refused: {listed(why)}"] if refused else []
+    verdict = []
+    if stands:
+        verdict.append(f"The verdict on {listed(stands)} stands")
+    if refused:
+        reasons = listed(why(condition for one in asked for condition in one.refused))
+        verdict.append(f"No verdict on {listed(refused)}: {reasons}")
     going = ["It has not ended."] if state.ended is None else []
     return (f"{said}.", *(f"{text}." for text in verdict), *going)
-
-
-def _verdict_on(names: list[str]) -> str:
-    return f"The verdict{'s' if names[1:] else ''} on {listed(names)}"
 
 
 def _verdicts(found: Sequence[ParamVerdict]) -> Section:

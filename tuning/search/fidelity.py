@@ -72,14 +72,15 @@ def reason(state: SweepState) -> str:
             "trained to its end"
         )
     found = [
-        f"at {state.study.rungs[rung.rung] / state.study.rungs[-1]:.0%} of the training rank correlation "
-        f"{rung.correlation:.2f} (needs {LEAST_CORRELATION:.2f}), winner kept in {rung.kept:.0%} of bootstraps "
-        f"(needs {LEAST_KEPT:.0%}): {'open' if rung.open else 'closed'}"
+        f"at {state.study.rungs[rung.rung] / state.study.rungs[-1]:.0%} of the training, errors rank trials as their "
+        f"ends do with correlation {rung.correlation:.2f} (needs {LEAST_CORRELATION:.2f}), and the final best is in "
+        f"the better half in {rung.kept:.0%} of bootstraps (needs {LEAST_KEPT:.0%}): "
+        f"{'open' if rung.open else 'closed'}"
         for rung in gate.rungs
     ]
     says = (
         "the worse half was stopped where it is open"
         if any(r.open for r in gate.rungs)
-        else "trials ran full length"
+        else "every trial was trained to its end"
     )
     return f"measured on {len(gate.trials)} full trainings: {'; '.join(found)}; {says}"

@@ -45,7 +45,11 @@ def show(of: Space) -> list[str]:
 
 def show_fixed(of: Space) -> list[str]:
     """What stays as the recipe has it, and so what the search cannot tell."""
-    lines = _wrapped(f"fixed       (nothing is learned of these) {'; '.join(_caveats(of))}")
+    roles = "scientific: what is asked about; nuisance: tuned beside it, so that it is seen at its best"
+    lines = [
+        f"  ({roles})",
+        *_wrapped(f"fixed       (nothing is learned of these) {'; '.join(_caveats(of))}"),
+    ]
     if not of.own_point:
         lines += _wrapped(
             "            the recipe itself lies outside of the space: it is tried first all the same"
