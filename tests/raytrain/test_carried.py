@@ -123,3 +123,16 @@ def test_recipes_in_files_and_other_commands_go_as_they_are(fleet: str) -> None:
     ):
         done = rendered(fleet, *carried)
         assert (done.exit_code, " ".join(carried) in done.output) == (0, True), done.output
+
+
+def test_the_commands_own_words_begin_with_its_first(fleet: str) -> None:
+    told = CliRunner().invoke(app, ["cluster", "render", "--fleet", fleet, *TRAIN])
+    assert (told.exit_code, told.output) == (0, rendered(fleet, *TRAIN).output)
+    behind = CliRunner().invoke(app, ["cluster", "render", *TRAIN, "--name", "b22k"])
+    assert (behind.exit_code, "No such option: --name" in behind.output) == (2, True)
+
+
+@pytest.mark.parametrize("flavour", ["kuberay", "slurm", "vms"])
+def test_a_folder_that_would_not_be_sent_is_refused(flavour: str, tmp_path: Path) -> None:
+    words = ["cluster", "render", "--flavour", flavour, "--working-dir", str(tmp_path), "recipes"]
+    assert "goes with flavour local or address" in str(CliRunner().invoke(app, words).exception)
