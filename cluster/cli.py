@@ -21,8 +21,14 @@ app = typer.Typer(
 )
 
 LOCAL = "http://127.0.0.1:8265"
+OWN_OPTIONS_FIRST = {"allow_interspersed_args": False}
+"""What begins with the command's first word is the command's, with `--` before it or without."""
 Arguments = Annotated[
-    list[str], typer.Argument(metavar="COMMAND", help="After `--`, a raytrain command, such as `train ...`.")
+    list[str],
+    typer.Argument(
+        metavar="COMMAND",
+        help="Behind all options: a raytrain command without its first word, such as `train ...`.",
+    ),
 ]
 FlavourName = Annotated[str, typer.Option("--flavour", help="local, address, kuberay, vms or slurm.")]
 FleetName = Annotated[
@@ -37,7 +43,8 @@ Address = Annotated[
 WorkingDir = Annotated[
     Path | None,
     typer.Option(
-        help="Flavour address: a folder to send along and run in; paths in the command are the cluster's either way."
+        help="The folder to run in. Flavour local: this one if not given. Flavour address: it is sent along, and "
+        "paths in the command are the cluster's either way."
     ),
 ]
 Name = Annotated[
@@ -52,7 +59,7 @@ Records = Annotated[
 ]
 
 
-@app.command()
+@app.command(context_settings=OWN_OPTIONS_FIRST)
 def render(
     context: typer.Context,
     arguments: Arguments,
@@ -63,13 +70,11 @@ def render(
     working_dir: WorkingDir = None,
 ) -> None:
     """Print what `submit` would write and run; sends nothing."""
-    print(
-        as_text(_render(flavour, _job(context, arguments, fleet, name or "raytrain", address, working_dir))),
-        end="",
-    )
+    job = _job(context, arguments, flavour, fleet, name or "raytrain", address, working_dir)
+    print(as_text(_render(flavour, job)), end="")
 
 
-@app.command()
+@app.command(context_settings=OWN_OPTIONS_FIRST)
 def submit(
     context: typer.Context,
     arguments: Arguments,
@@ -85,7 +90,7 @@ def submit(
     from cluster.records import Record, default_folder, send
 
     chosen = name or f"raytrain-{os.urandom(4).hex()}"
-    job = _job(context, arguments, fleet, chosen, address, working_dir)
+    job = _job(context, arguments, flavour, fleet, chosen, address, working_dir)
     rendered = _render(flavour, job)
     folder = send(records or default_folder(), Record(flavour=flavour, job=job))
     lines = [command.line for command in rendered.commands]
@@ -197,6 +202,7 @@ def _render(flavour_name: str, job: "Job") -> "Rendered":
 def _job(
     context: typer.Context,
     arguments: list[str],
+    flavour: str,
     fleet: str,
     name: str,
     address: str,
@@ -209,8 +215,13 @@ def _job(
     from cluster.flavours.base import Job
     from cluster.fleet import load_fleet
 
-    if working_dir is not None and not working_dir.is_dir():
-        raise ClusterUsageError(f"--working-dir {working_dir} is no folder")
+    if working_dir is not None and flavour not in ("address", "local"):
+        raise ClusterUsageError(
+            f"--working-dir {working_dir}: goes with flavour local or address; {flavour} sends no folder along"
+        )
+    folder = Path() if flavour == "local" and working_dir is None else working_dir
+    if folder is not None and not folder.is_dir():
+        raise ClusterUsageError(f"--working-dir {folder} is no folder")
     if context.obj is not None:
         context.obj(arguments, fleet)
     return Job(
@@ -219,7 +230,7 @@ def _job(
         fleet=load_fleet(fleet),
         ray_version=version("ray"),
         address=address,
-        working_dir=str(working_dir.absolute()) if working_dir else None,
+        working_dir=None if folder is None else str(folder.absolute()),
     )
 
 

@@ -7,20 +7,32 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
-Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-"""A Kubernetes name (RFC 1123 label): 1 to 63 of a-z, 0-9 and '-'."""
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
-"""A name of Slurm's or AWS's: 1 to 64 of letters, digits, '.', '_', ':' and '-', beginning with neither of these."""
-Folder = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]{1,254}$")]
-"""An absolute path of letters, digits, '.', '_', '-' and '/'."""
-Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$")]
-"""A container image: registry/name:tag, or with @sha256:..."""
-Root = Annotated[
-    str,
-    Field(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?|/[A-Za-z0-9._/-]{1,254})$"),
-]
-"""s3://bucket/prefix, or an absolute path."""
-Cidr = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$")]
+LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+WORD = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+FOLDER = r"^/[A-Za-z0-9._/-]{1,254}$"
+IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$"
+ROOT = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?|/[A-Za-z0-9._/-]{1,254})$"
+CIDR = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"
+SERVED = r"^[A-Za-z0-9.-]{1,253}:/[A-Za-z0-9._/-]{0,254}$"
+PATH = "a path from / on, of letters, digits, '.', '_', '-' and '/'"
+IN_WORDS = {
+    LABEL: "a name of Kubernetes: 1 to 63 of a-z, 0-9 and '-', a letter or digit first and last",
+    WORD: "1 to 64 of letters, digits, '.', '_', ':' and '-', a letter or digit first",
+    FOLDER: PATH,
+    IMAGE: "a container image, such as registry.example.com/raytrain:0.1.0 or NAME@sha256:DIGEST",
+    ROOT: f"s3://bucket/prefix, the bucket 3 to 63 of a-z, 0-9, '.' and '-'; or {PATH}",
+    CIDR: "addresses such as 10.0.0.0/8",
+    SERVED: "SERVER:/PATH",
+}
+"""What a text that matches no pattern should have been, for whoever wrote it."""
+
+Label = Annotated[str, Field(pattern=LABEL)]
+Word = Annotated[str, Field(pattern=WORD)]
+Folder = Annotated[str, Field(pattern=FOLDER)]
+Image = Annotated[str, Field(pattern=IMAGE)]
+Root = Annotated[str, Field(pattern=ROOT)]
+Cidr = Annotated[str, Field(pattern=CIDR)]
+Served = Annotated[str, Field(pattern=SERVED)]
 
 
 class Place(BaseModel):
@@ -67,7 +79,7 @@ class Vms(Place):
     ami: Word | None = None
     ssh_user: Word = "ubuntu"
     disk_gib: PositiveInt = 500
-    nfs: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}:/[A-Za-z0-9._/-]{0,254}$")] | None = None
+    nfs: Served | None = None
 
 
 class Slurm(Place):

@@ -7,7 +7,7 @@ from itertools import groupby
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cluster.places import Kuberay, Slurm, Vms
+from cluster.places import IN_WORDS, Kuberay, Slurm, Vms
 
 
 def wrong_fields(error: ValidationError, fleet: type[BaseModel]) -> str:
@@ -38,7 +38,7 @@ def _complaint(error: ErrorDetails) -> str:
         case "tuple_type":
             return f"{where}: {value} should be a list, e.g. [{value}]"
         case "string_pattern_mismatch":
-            return f"{where}: {value} should match {error['ctx']['pattern']}"
+            return f"{where}: {value} should be {IN_WORDS[error['ctx']['pattern']]}"
         case "too_short":
             return f"{where}: should have at least {error['ctx']['min_length']} entry"
     return f"{where}: {value} {re.sub(r'^Input ', '', error['msg'])}"

@@ -18,10 +18,12 @@ SCRIPT = (
 #!/bin/sh
 # raytrain job {name} on this machine. SIGTERM goes on to the run, which writes a checkpoint and ends with 75.
 export RAYTRAIN_FLEET={fleet}
+job=$(dirname "$(readlink -f "$0")")
+cd {where} || exit
 """
     + RUN_TO_ITS_END
     + """\
-echo "$code" > "${{0%/*}}/exit_code"
+echo "$code" > "$job/exit_code"
 """
 )
 BETWEEN_LOOKS = 0.5  # seconds
@@ -39,7 +41,12 @@ class Local:
                 "`nodes: 1`, or another flavour"
             )
         command = shlex.join([sys.executable, *job.command[1:]])
-        text = SCRIPT.format(name=job.name, fleet=shlex.quote(job.fleet.inline), command=command)
+        text = SCRIPT.format(
+            name=job.name,
+            fleet=shlex.quote(job.fleet.inline),
+            where=shlex.quote(job.working_dir or "."),
+            command=command,
+        )
         return Rendered(files={"run.sh": text}, commands=(Command(argv=("/bin/sh", "run.sh")),))
 
     def submit(self, job: Job, folder: Path) -> None:

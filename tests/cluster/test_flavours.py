@@ -21,6 +21,7 @@ from cluster.cli import app
 from cluster.errors import ClusterError, ClusterUsageError
 from cluster.flavours import NAMES, flavour
 from cluster.flavours.address import submission_of
+from cluster.flavours.base import write_private
 from cluster.jobs import JobState
 from cluster.records import Record, find, send
 
@@ -260,6 +261,20 @@ def test_a_job_runs_here_to_its_end(tmp_path):
     assert (told.status, told.exit_code) == ("SUCCEEDED", 0)
     assert "swin_b_22k_224" in "".join(written)
     assert there.stop(asked, tmp_path / "job") == "swin-b: had ended already"
+
+
+def test_what_is_typed_in_the_jobs_folder_runs_where_it_was_submitted(tmp_path):
+    """As `submit` prints it: paths in the command are of the folder that the job was submitted in."""
+    here = tmp_path / "it's here"
+    here.mkdir()
+    (here / "mine.py").write_text("def one():\n    raise SystemExit('found')\n")
+    asked = job("local", arguments=("plan", "mine.py:one"), working_dir=str(here))
+    rendered = flavour("local").render(asked)
+    write_private(tmp_path / "job", rendered.files)
+    [command] = rendered.commands
+    done = subprocess.run(command.argv, cwd=tmp_path / "job", capture_output=True, text=True)
+    assert done.stderr == "found\n"
+    assert (tmp_path / "job" / "exit_code").read_text() == "1\n"
 
 
 def test_a_job_that_fails_here_says_so(tmp_path):

@@ -167,9 +167,13 @@ def test_an_unknown_name_lists_the_presets() -> None:
             "peak_tflops: 989 bf16",
             'peak_tflops: "989 bf16" should be a valid number',
         ),
-        ("placement: SPREAD", "image: a b", 'image: "a b" should match ^'),
-        ("placement: SPREAD", "storage: gs://bucket", 'storage: "gs://bucket" should match ^'),
-        ("placement: SPREAD", "storage: /data/$(id)", 'storage: "/data/$(id)" should match ^'),
+        ("placement: SPREAD", "image: a b", 'image: "a b" should be a container image, such as '),
+        (
+            "placement: SPREAD",
+            "storage: gs://bucket",
+            'storage: "gs://bucket" should be s3://bucket/prefix, the bucket 3 to 63 of',
+        ),
+        ("placement: SPREAD", "storage: /data/$(id)", 'storage: "/data/$(id)" should be s3://bucket/prefix'),
         (
             "placement: SPREAD",
             "storage: /data/runs",
@@ -181,8 +185,18 @@ def test_an_unknown_name_lists_the_presets() -> None:
             "kuberay: {name_space: x}",
             "kuberay.name_space: no such field; there are namespace,",
         ),
-        ("placement: SPREAD", "kuberay: {namespace: a;b}", 'kuberay.namespace: "a;b" should match ^'),
-        ("placement: SPREAD", "slurm: {venv: '/v; id'}", 'slurm.venv: "/v; id" should match ^'),
+        (
+            "placement: SPREAD",
+            "kuberay: {namespace: a;b}",
+            'kuberay.namespace: "a;b" should be a name of Kubernetes: 1 to 63',
+        ),
+        ("placement: SPREAD", "slurm: {venv: '/v; id'}", 'slurm.venv: "/v; id" should be a path from / on'),
+        ("placement: SPREAD", "kuberay: {storage_cidr: all}", '"all" should be addresses such as 10.0.0.0/8'),
+        (
+            "placement: SPREAD",
+            "vms: {region: r, instance_type: t, security_groups: [a], nfs: fs}",
+            'vms.nfs: "fs" should be SERVER:/PATH',
+        ),
         ("placement: SPREAD", "slurm: {}", "slurm.venv: this one is missing"),
         (
             "placement: SPREAD",

@@ -45,7 +45,7 @@ def test_rendered_text_is_as_it_was_read(name, golden):
 
 def test_this_machines_script_is_as_it_was_read(golden, monkeypatch):
     monkeypatch.setattr("sys.executable", "/venv/bin/python")
-    golden("cluster/local.txt", as_text(flavour("local").render(job("local"))))
+    golden("cluster/local.txt", as_text(flavour("local").render(job("local", working_dir="/home/me"))))
 
 
 @pytest.mark.parametrize("fleet", [GPUS, PLAIN], ids=["gpus", "plain"])

@@ -44,6 +44,9 @@ def test_what_is_misspelt_is_wrong_usage(fleet: str, carried: list[str], said: s
         ("swin_b_22k_22", [], "unknown recipe 'swin_b_22k_22'"),
         ("swin_b_22k_224", ["--set", "epoch=3"], "no field 'epoch'; the nearest: epochs"),
         ("swin_b_22k_224", ["--workers", "7"], "global batch 4096 does not divide over 7 workers"),
+        ("swin_b_22k_224", ["--fleet", "h100x9"], "unknown fleet 'h100x9'"),
+        ("swin_b_22k_224", ["--fleet", "theirs.yaml", "--set", "epoch=3"], "the nearest: epochs"),
+        ("mine.py:recipe", ["--workers", "0"], "--workers 0"),
         (
             "swin_l_22k_224",
             ["--set", "view.image_size=384", "--set", "model.window=12"],
@@ -66,12 +69,50 @@ def test_what_makes_no_plan_is_refused_with_its_reason(
         ["--teacher", "s3://nowhere/run", "--set", "distillation.kind=soft"],
         ["--set", "eval_split=minival"],
         ["--workers", "16", "--zero", "2"],
+        ["--workers", "7", "--fleet", "theirs.yaml"],
+        ["--fleet", "h100x8", "--auto-micro-batch"],
     ],
 )
 def test_what_only_the_cluster_knows_is_not_asked(fleet: str, more: list[str]) -> None:
     done = rendered(fleet, *TRAIN, *more)
     assert done.exit_code == 0, done.output
     assert " ".join([*TRAIN, *more]) in done.output
+
+
+def test_the_command_s_own_fleet_is_planned_for_and_not_the_environment_s(fleet: str, monkeypatch) -> None:
+    large = ["--set", "view.image_size=384", "--set", "model.window=12"]
+    monkeypatch.setenv("RAYTRAIN_FLEET", "h100x8")
+    assert "fleet 'tight' has 3" in str(
+        rendered(fleet, "train", "swin_l_22k_224", *TRAIN[2:], *large).exception
+    )
+    done = rendered(fleet, "train", "swin_l_22k_224", *TRAIN[2:], *large, "--fleet", "h100x8")
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--engine", "torhc"], "--engine torhc: it is deepspeed or torch"),
+        (
+            ["--auto-micro-batch", "--fleet", "local"],
+            "--auto-micro-batch tries sizes until a GPU is out of memory",
+        ),
+    ],
+)
+def test_what_train_alone_is_asked_is_checked_too(fleet: str, more: list[str], said: str) -> None:
+    assert said in str(rendered(fleet, *TRAIN, *more).exception)
+
+
+def test_nodes_do_not_share_a_relative_folder(tmp_path: Path) -> None:
+    (tmp_path / "rack.yaml").write_text(
+        FLEET.model_copy(update={"nodes": 2}).model_dump_json(exclude_none=True)
+    )
+    rack = str(tmp_path / "rack.yaml")
+    for recipe in ("swin_b_22k_224", "mine.py:recipe"):
+        refused = rendered(rack, "train", recipe, "--data", "shards", "--out", "runs/a")
+        assert "--out runs/a: on each of 2 nodes that is another folder" in str(refused.exception)
+    for out in ("/shared/a", "s3://bucket/a"):
+        assert rendered(rack, "train", "swin_b_22k_224", "--data", "shards", "--out", out).exit_code == 0
 
 
 def test_recipes_in_files_and_other_commands_go_as_they_are(fleet: str) -> None:
@@ -82,3 +123,16 @@ def test_recipes_in_files_and_other_commands_go_as_they_are(fleet: str) -> None:
     ):
         done = rendered(fleet, *carried)
         assert (done.exit_code, " ".join(carried) in done.output) == (0, True), done.output
+
+
+def test_the_commands_own_words_begin_with_its_first(fleet: str) -> None:
+    told = CliRunner().invoke(app, ["cluster", "render", "--fleet", fleet, *TRAIN])
+    assert (told.exit_code, told.output) == (0, rendered(fleet, *TRAIN).output)
+    behind = CliRunner().invoke(app, ["cluster", "render", *TRAIN, "--name", "b22k"])
+    assert (behind.exit_code, "No such option: --name" in behind.output) == (2, True)
+
+
+@pytest.mark.parametrize("flavour", ["kuberay", "slurm", "vms"])
+def test_a_folder_that_would_not_be_sent_is_refused(flavour: str, tmp_path: Path) -> None:
+    words = ["cluster", "render", "--flavour", flavour, "--working-dir", str(tmp_path), "recipes"]
+    assert "goes with flavour local or address" in str(CliRunner().invoke(app, words).exception)
