@@ -12,8 +12,8 @@ FAST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not ran
 help:
 	@echo "make demo   the whole story on this machine: data, pretraining, fine-tuning, report (3 to 7 minutes)"
 	@echo "make sweep  8 trials of a sweep, each a nested run of two workers, on the synthetic images (10 to 25 minutes)"
-	@echo "make test   lint, types and every test (about 23 minutes on 2 cores)"
-	@echo "make fast   the tests that start no Ray and no other ranks (2.5 minutes)"
+	@echo "make test   lint, types and every test (about 25 minutes on 2 cores)"
+	@echo "make fast   the tests that start no Ray and no other ranks (3 minutes)"
 	@echo "make check  lint and types only"
 	@echo "make bench  measure, and rewrite benchmarks/RESULTS.md (the first time it installs the peers, each apart)"
 
@@ -44,7 +44,7 @@ sweep: $(READY)
 	  --space swin_smoke --set epochs=2 --set 'model.depths=[2]'
 
 test: $(READY) check
-	@echo "== every test: about 20 minutes on 2 cores =="
+	@echo "== every test: about 25 minutes on 2 cores =="
 	$(FAST)
 	$(BIN)/python -m pytest -m "ray or ranks or slow"
 
