@@ -138,7 +138,7 @@ def test_a_job_that_fails_tells_why(head):
     followed = raytrain("cluster", "logs", "wrong", "--follow", env=head)
     assert followed.returncode == 1
     assert "no shard set at /d" in followed.stdout
-    assert followed.stderr == "wrong  FAILED  Job entrypoint command failed with exit code 2\n"
+    assert followed.stderr == "wrong  FAILED  Job entrypoint command failed with exit code 1\n"
 
 
 @pytest.mark.ray
