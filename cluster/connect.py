@@ -75,8 +75,9 @@ def _join(target: str, environment: dict[str, str]) -> None:
         raise ClusterError(f"{target} is of another version. {_flat(error)}") from None
     except ValueError as error:  # no address at all, or the URL of the Jobs API
         raise ClusterUsageError(
-            f"--address {target}: a run joins a cluster at host:6379, or 'auto' on one of its nodes; "
-            f"http://host:8265 is for `raytrain cluster`. Ray said: {str(error).splitlines()[0]}"
+            f"--address {target}: a command joins a cluster at host:6379, or at 'auto' on one of its nodes; "
+            "http://host:8265 is for `raytrain cluster submit`, status, logs and stop. Ray said: "
+            + str(error).partition(". ")[0]
         ) from None
 
 

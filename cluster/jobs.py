@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 BETWEEN_STREAMS = 1.0  # seconds
+QUIET = (
+    "ray.dashboard.modules.job.sdk",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""Ray's loggers that tell of a client's calls, and of every package that it sends."""
+WHAT_TO_DO = {
+    "already exists": "the cluster has had a job of that name: submit with another --name; with the same --out a "
+    "run goes on",
+    "No available agent": "its head has no agent for jobs. Does another Ray on that machine hold its port, 52365? "
+    "`ray start --dashboard-agent-listen-port` takes another",
+}
+"""By what is in a refusal of Ray's: what it means."""
 
 
 class Submission(BaseModel):
@@ -93,7 +106,8 @@ class Jobs:
     def __init__(self, address: str) -> None:
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)
+        for talks in QUIET:
+            logging.getLogger(talks).setLevel(logging.ERROR)
         if not address.startswith(("http://", "https://")):
             raise ClusterUsageError(
                 f"--address {address}: the Jobs API has a URL, such as http://127.0.0.1:8265"
@@ -189,5 +203,6 @@ def _state(info: "JobDetails") -> JobState:
 
 
 def _reason(error: RuntimeError) -> str:
-    """The last line of what the cluster answered: before it stands its own traceback."""
-    return str(error).rstrip(" .\n").splitlines()[-1]
+    """What to do, else the last line of what the cluster answered: before it stands its own traceback."""
+    said = str(error).rstrip(" .\n").splitlines()[-1]
+    return next((told for words, told in WHAT_TO_DO.items() if words in said), said)

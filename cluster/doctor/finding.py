@@ -1,5 +1,6 @@
 """Finding: what one check says of one node, or of the cluster."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
@@ -54,6 +55,13 @@ def worst(findings: Iterable[Finding]) -> State:
     """The worst state of all; ok where there are none."""
     states = {finding.state for finding in findings}
     return "bad" if "bad" in states else "warn" if "warn" in states else "ok"
+
+
+def in_all(findings: Iterable[Finding]) -> str:
+    """The verdict in one line."""
+    counts = Counter(finding.state for finding in findings)
+    bad = f"{counts['bad']} bad: mend that first" if counts["bad"] else "nothing is bad"
+    return f"{bad}; {many(counts['warn'], 'warning')}, {counts['ok']} ok"
 
 
 def refuse(findings: Iterable[Finding]) -> None:

@@ -98,7 +98,7 @@ def clocks(skews: dict[str, float], unsure: dict[str, float]) -> list[Finding]:
     return [
         judged(
             "clock", node, bad=abs(skew) - unsure[node] > SKEW_BAD, warn=abs(skew) - unsure[node] > SKEW_WARN,
-            there=f"{skew:+.2f} s (to {unsure[node]:.2f} s)", limit=f"within {SKEW_WARN:g} s, {SKEW_BAD:g} s at most",
+            there=f"{skew:+.2f} ± {unsure[node]:.2f} s", limit=f"within {SKEW_WARN:g} s, {SKEW_BAD:g} s at most",
             fix="run chrony or systemd-timesyncd there",
         )
         for node, skew in skews.items()

@@ -175,4 +175,4 @@ def token_file(environment: dict[str, str]) -> dict[str, Any]:
     try:
         return {"path": str(path), "others": stat.S_IMODE(path.stat().st_mode) & 0o077}
     except OSError:
-        return {"path": str(path), "others": None}
+        return {"path": f"no {path}", "others": None}

@@ -7,7 +7,7 @@ from ray._private.worker import global_worker
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list
 
 from cluster.doctor import ports
-from cluster.doctor.finding import Finding, judged
+from cluster.doctor.finding import Finding, judged, many
 from cluster.doctor.nodes import Nodes
 
 GUARD_SECONDS = 120.0
@@ -102,7 +102,9 @@ def jobs(texts: dict[str, str]) -> list[Finding]:
         )
         for job, names in leaky.items()
         if names
-    ] or [Finding(check="keys in jobs", state="ok", there=f"none in {len(texts)} jobs", limit="none")]  # fmt: skip
+    ] or [
+        Finding(check="keys in jobs", state="ok", there=f"none in {many(len(texts), 'job')}", limit="none")
+    ]  # fmt: skip
 
 
 def job_texts() -> dict[str, str]:

@@ -32,7 +32,7 @@ def doctor(
 ) -> None:
     """Examine a cluster, or this machine. Exit code 0: nothing bad, 1: something is, or no cluster answers."""
     from cluster.connect import connected, room_in_time
-    from cluster.doctor.finding import as_table, worst
+    from cluster.doctor.finding import as_table, in_all, worst
     from cluster.doctor.nodes import all_nodes
     from cluster.doctor.security import security as guarded
     from cluster.fleet import load_fleet
@@ -50,6 +50,7 @@ def doctor(
         from rich.console import Console
 
         Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(as_table(found))
+        print(in_all(found))
     if worst(found) == "bad":
         raise typer.Exit(1)
 

@@ -73,6 +73,10 @@ def test_the_readme_can_be_followed_word_for_word(tmp_path, monkeypatch):
         done = CliRunner().invoke(app, ["cluster", "render", *words], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         assert '"name":"mine"' in done.output
+    for flavour in ("address", "kuberay", "slurm", "vms"):  # one fleet, one recipe, every kind of cluster
+        words[words.index("--flavour") + 1] = flavour
+        done = CliRunner().invoke(app, ["cluster", "render", *words], catch_exceptions=False)
+        assert (done.exit_code, "swin_b_22k_224" in done.output) == (0, True), done.output
 
 
 def test_the_claim_on_the_page_is_the_one_that_is_mounted():

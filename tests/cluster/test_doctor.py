@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster.doctor import machines, ports, probe, reach, security
-from cluster.doctor.finding import Finding, judged, refuse, worst
+from cluster.doctor.finding import Finding, in_all, judged, refuse, worst
 from cluster.doctor.nodes import Answers, Node, known_nodes
 from cluster.errors import ClusterError
 from cluster.fleet import Fleet
@@ -190,7 +190,8 @@ def test_the_tokens_file(tmp_path, mode, state, there):
     file.chmod(mode)
     found = security.token_file("a", ports.token_file({"HOME": str(tmp_path)}))
     assert (found.state, found.there) == (state, f"{file}, {there}")
-    assert security.token_file("a", ports.token_file({"HOME": str(tmp_path / "none")})).state == "ok"
+    none = security.token_file("a", ports.token_file({"HOME": str(tmp_path / "none")}))
+    assert (none.state, none.there) == ("ok", f"no {tmp_path}/none/.ray/auth_token")
 
 
 @pytest.mark.parametrize(
@@ -281,3 +282,11 @@ def test_what_listens_is_found_with_its_address():
     with socket.create_server(("127.0.0.1", 0)) as held:
         found = ports.listeners([psutil.Process(os.getpid())])
         assert {"address": "127.0.0.1", "port": held.getsockname()[1], "what": "driver"} in found
+
+
+def test_the_verdict_counts_what_was_found():
+    fine, odd, wrong = (
+        Finding(check="x", state=state, there="0", limit="1") for state in ("ok", "warn", "bad")
+    )
+    assert in_all([fine, fine, odd]) == "nothing is bad; 1 warning, 2 ok"
+    assert in_all([fine, wrong]) == "1 bad: mend that first; 0 warnings, 1 ok"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cluster.cli import app
 from cluster.errors import ClusterUsageError
-from cluster.jobs import Jobs, Submission
+from cluster.jobs import Jobs, Submission, _reason
 from data_shards.pack import PackOptions, pack
 from data_shards.synth import SynthOptions, synth
 from tests.cluster.canary import leaks
@@ -128,7 +128,7 @@ def test_a_submitted_run_trains_on_that_cluster(head, tmp_path):
 
     again = raytrain("cluster", "submit", "--name", "two.steps", "--", "recipes", env=head)
     assert again.returncode == 1
-    assert "already exists" in again.stderr
+    assert "refused: the cluster has had a job of that name: submit with another --name" in again.stderr
 
 
 @pytest.mark.ray
@@ -190,3 +190,13 @@ def test_the_help_imports_no_ray():
     code = "import sys; from typer.testing import CliRunner; from raytrain.console import app\n"
     code += "assert CliRunner().invoke(app, ['cluster', '--help']).exit_code == 0; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_head_without_an_agent_says_which_port_to_look_at():
+    told = _reason(
+        RuntimeError(
+            "Request failed with status code 500: No available agent to submit job, please try again later."
+        )
+    )
+    assert told.endswith("`ray start --dashboard-agent-listen-port` takes another")
+    assert _reason(RuntimeError("Traceback\n  ...\nValueError: odd.\n")) == "ValueError: odd"
