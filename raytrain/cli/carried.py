@@ -30,15 +30,13 @@ def check(root: Context, arguments: Sequence[str], fleet: str) -> None:
 def check_plan(asked: dict[str, Any], fleet: str | None) -> None:
     """Raise UsageError for a recipe or a field that there is not, and where nothing fits even with 16 classes."""
     from cluster.fleet import load_fleet
-    from raytrain.errors import UsageError
+    from raytrain.cli.options import known_engine
     from raytrain.plan import resolve
     from raytrain.recipes import recipe
     from raytrain.recipes.assumed import assumed_data
     from raytrain.settings import change, parse
 
-    engine = asked.get("engine", "deepspeed")
-    if engine not in ("deepspeed", "torch"):
-        raise UsageError(f"--engine {engine}: it is deepspeed or torch")
+    engine = known_engine(asked.get("engine", "deepspeed"))
     machines = load_fleet(fleet, asked["workers"]) if fleet else None
     if machines and "out" in asked:
         check_folder(str(asked["out"]), machines.nodes)

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from raytrain.plan import Init, RunPlan, Teacher
+    from raytrain.plan.values import EngineName as Engine
     from raytrain.plan.values import Stage
 
 RecipeName = Annotated[
@@ -103,8 +104,6 @@ def make_plan(
     from raytrain.recipes.assumed import assumed_data
     from raytrain.settings import change, parse
 
-    if engine not in ("deepspeed", "torch"):
-        raise UsageError(f"--engine {engine}: it is deepspeed or torch")
     chosen = named(recipe)
     wanted = change(chosen, parse(settings or []))
     if teacher is None and wanted.distillation != chosen.distillation:
@@ -120,7 +119,7 @@ def make_plan(
         url=data,
         init=_init(init, init_classes, held),
         teacher=_teacher(teacher, held_teacher, there.classes) if teacher else None,
-        engine="deepspeed" if engine == "deepspeed" else "torch",
+        engine=known_engine(engine),
         zero_stage=cast("Stage | None", zero),
         auto_micro_batch=auto_micro_batch,
     )
@@ -129,6 +128,15 @@ def make_plan(
 
         check_keys(data, there, wanted.eval_split)
     return plan
+
+
+def known_engine(engine: str) -> "Engine":
+    """The engine of that name. Raises UsageError."""
+    from raytrain.errors import UsageError
+
+    if engine not in ("deepspeed", "torch"):
+        raise UsageError(f"--engine {engine}: it is deepspeed or torch")
+    return cast("Engine", engine)
 
 
 def _init(source: str | None, classes: str | None, held: "Init | None") -> "Init | None":

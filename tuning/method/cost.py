@@ -36,7 +36,7 @@ class Costs:
         base: RunPlan,
         data: str,
         fleet: Fleet,
-        say: Callable[[str], None] = lambda _: None,
+        say: Callable[[str], None],
     ) -> None:
         self.study, self.trials, self.base, self.data, self.fleet = study, trials, base, data, fleet
         self.say = say
